@@ -1,0 +1,452 @@
+"""What every step writes: a folder with its data, and a manifest that says what is in it and where it came from.
+
+While a step works, everything is under `DIR/.job/`; nothing stands under its final name until all of it is there.
+The manifest is renamed into place last. No manifest = not finished. See docs/design.md for the contract.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from llavamed import __version__
+from llavamed.console import progress
+from llavamed.engine import map_shards
+from llavamed.errors import InputError
+
+Json = dict[str, Any]
+Tables = dict[str, list[Json]]  # "data/train" -> rows
+LIBRARIES = ("pyarrow", "lxml", "pillow", "torch", "transformers")
+ROWS_IN_GROUP = 256  # pictures are a few hundred kB each: a row group stays under 100 MB
+
+
+@dataclass
+class Job:
+    """A step at work on one folder. `manifest` is set when there is nothing left to do."""
+
+    folder: Path
+    kind: str
+    settings: Json
+    inputs: Json
+    parents: list[Json]
+    manifest: Json | None = None
+    started: str = ""
+    shard_files: dict[str, Json] = field(default_factory=dict)
+    lock: FileLock | None = None
+
+    @property
+    def work(self) -> Path:
+        """State that a killed run leaves for the next one."""
+        return self.folder / ".job"
+
+    @property
+    def out(self) -> Path:
+        """Where the step writes; `publish` moves all of it to `folder`."""
+        return self.work / "out"
+
+
+def start(
+    folder: Path,
+    kind: str,
+    settings: Json,
+    *,
+    inputs: Json | None = None,
+    parents: Iterable[Path] = (),
+    force: bool = False,
+    needs_bytes: int = 0,
+) -> Job:
+    """Open `folder` for a step that makes a `kind` out of `parents` (artifacts) and `inputs` (name -> fingerprint).
+
+    The same call again finds the finished artifact (`job.manifest`), or goes on where a killed one stopped.
+
+    Raises:
+        InputError: the folder holds something else, or the same step with other settings and not `force`; another
+            run is writing to it; a parent is not a finished artifact; the disk has not `needs_bytes` free.
+    """
+    job = Job(folder, kind, json.loads(_canonical(settings)), inputs or {}, [parent(path) for path in parents])
+    want = _request(job)
+    manifest = folder / "manifest.json"
+    ours = manifest.exists() or (job.work / "job.json").exists()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: name a folder with -o")
+    if folder.exists() and not ours and any(p.name != ".job" for p in folder.iterdir()):
+        raise InputError(f"{folder} holds other files: name a new or empty folder with -o")
+    if (job.work / "manifest.json").exists():  # a run was killed while publishing
+        _take_lock(job)
+        _move_into_place(job)
+        _release(job)
+    if manifest.exists():
+        found = read_manifest(folder)
+        difference = _difference(found["request"], want)
+        if not difference and not force:
+            job.manifest = found
+            return job
+        if not force:
+            raise InputError(
+                f"{folder} was made otherwise ({difference}): name another folder, or --force to replace it"
+            )
+    _take_lock(job)
+    try:
+        _open_work(job, want, force, needs_bytes)
+    except BaseException:
+        _release(job)
+        raise
+    return job
+
+
+def _open_work(job: Job, want: Json, force: bool, needs_bytes: int) -> None:
+    description = job.work / "job.json"
+    if description.exists():
+        found = json.loads(description.read_text())
+        difference = _difference(found["request"], want)
+        if difference and not force:
+            raise InputError(
+                f"{job.folder} holds an unfinished run made otherwise ({difference}): name another folder, or --force "
+                "to start it anew"
+            )
+        if difference:
+            _clear(job.work)
+        else:
+            job.started = found["started"]
+    free = shutil.disk_usage(job.folder).free
+    if free < needs_bytes:
+        raise InputError(
+            f"{job.folder}: the disk has {free / 1e9:.1f} GB free and the step needs about {needs_bytes / 1e9:.1f} GB: "
+            "free some space or choose another disk"
+        )
+    job.out.mkdir(parents=True, exist_ok=True)
+    if not job.started:
+        job.started = _now()
+        write_json(description, {"request": want, "started": job.started})
+
+
+def run_shards(
+    job: Job,
+    function: Callable[[Any], tuple[Tables, Json]],
+    shards: Sequence[Any],
+    schemas: dict[str, pa.Schema],
+    *,
+    workers: int = 1,
+    label: str = "",
+) -> Json:
+    """Run `function(shard) -> (tables, facts)` once per shard, writing each table to `NAME-<shard>.parquet`.
+
+    `schemas` maps the first part of a table's name ("data", "excluded") to its schema. `facts` are nested
+    dictionaries of numbers; their sum over all shards is returned. A shard already written is not run again.
+    """
+    records = job.work / "shards"
+    records.mkdir(exist_ok=True)
+    done = {int(path.stem) for path in records.glob("*.json")}
+    waiting = [(index, shard) for index, shard in enumerate(shards) if index not in done]
+    write = partial(_write_shard, function, job.work, schemas)
+    with progress(label or job.kind, len(shards), "shards", done=len(done)) as advance:
+        for _ in map_shards(write, waiting, workers):
+            advance()
+    facts: Json = {}
+    for index in range(len(shards)):
+        record = json.loads((records / f"{index:05d}.json").read_text())
+        job.shard_files.update(record["files"])
+        facts = add(facts, record["facts"])
+    return facts
+
+
+def _write_shard(
+    function: Callable[[Any], tuple[Tables, Json]],
+    work: Path,
+    schemas: dict[str, pa.Schema],
+    item: tuple[int, Any],
+) -> None:
+    index, shard = item
+    tables, facts = function(shard)
+    files = {}
+    for name, rows in sorted(tables.items()):
+        if rows:
+            path = f"{name}-{index:05d}.parquet"
+            write_table(work / "out" / path, rows, schemas[name.split("/")[0]])
+            files[path] = _describe(work / "out" / path)
+    write_json(work / "shards" / f"{index:05d}.json", {"files": files, "facts": facts})
+
+
+def write_table(path: Path, rows: list[Json], schema: pa.Schema) -> None:
+    """Write `rows` as Parquet, atomically and with fixed options: the same rows are the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    table = pa.Table.from_pylist(rows, schema=schema)
+    pq.write_table(table, part, compression="zstd", row_group_size=ROWS_IN_GROUP)
+    _settle(part, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as readable JSON, atomically."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text`, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text, encoding="utf-8")
+    _settle(part, path)
+
+
+def publish(
+    job: Job,
+    *,
+    counts: Json,
+    histograms: Json | None = None,
+    models: Sequence[Json] = (),
+    card: str = "",
+    **more: Any,
+) -> Json:
+    """Give everything under `job.out` its final name, the manifest last, and return the manifest.
+
+    `counts`: record kind -> {in, kept, excluded: {reason: n}}, in = kept + excluded. `histograms`: name -> {value: n}.
+    `models`: the models that made data: {name, version, prompt_hash}. `card`: the text of README.md.
+    """
+    for name, count in counts.items():
+        if count["in"] != count["kept"] + sum(count["excluded"].values()):
+            raise RuntimeError(f"{job.folder}: {name} do not add up: {count}")
+    if card:
+        write_text(job.out / "README.md", card)
+    names = sorted(p.relative_to(job.out).as_posix() for p in job.out.rglob("*") if p.is_file())
+    files = {name: job.shard_files.get(name) or _describe(job.out / name) for name in names}
+    manifest = {
+        "format": 1,
+        "kind": job.kind,
+        "hash": content_hash(job.kind, files),
+        "files": files,
+        "settings": job.settings,
+        "request": _request(job),
+        "counts": counts,
+        "histograms": histograms or {},
+        "models": list(models),
+        "versions": _versions(),
+        "times": {"started": job.started, "finished": _now()},
+        "parents": job.parents,
+        **more,
+    }
+    write_json(job.work / "manifest.json", manifest)
+    _move_into_place(job)
+    _release(job)
+    return manifest
+
+
+def _move_into_place(job: Job) -> None:
+    """Replace what the folder held by what the job made. Killed anywhere, it can be called again."""
+    final, replaced = job.folder / "manifest.json", job.work / "replaced.json"
+    if final.exists() and not replaced.exists():
+        os.replace(final, replaced)
+    new = json.loads((job.work / "manifest.json").read_text())
+    if replaced.exists():
+        for name in json.loads(replaced.read_text())["files"].keys() - new["files"].keys():
+            (job.folder / name).unlink(missing_ok=True)
+    for name in new["files"]:
+        source, target = job.out / name, job.folder / name
+        if source.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(source, target)
+    _settle(job.work / "manifest.json", final)
+    shutil.rmtree(job.work)
+
+
+def read_manifest(folder: Path) -> Json:
+    """The manifest of a finished artifact.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    path = folder / "manifest.json"
+    if not folder.is_dir():
+        raise InputError(f"{folder} does not exist: name the folder of a finished step")
+    if not path.exists():
+        raise InputError(f"{folder} is no finished llavamed artifact (no manifest.json): run the step that writes it")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}): run the step again with --force") from None
+    if not isinstance(manifest, dict) or not {"kind", "hash", "files", "request"} <= manifest.keys():
+        raise InputError(f"{path} is not a llavamed manifest: name the folder of a finished step")
+    return manifest
+
+
+def require(folder: Path, *kinds: str) -> Json:
+    """The manifest of `folder`, which must be one of `kinds`.
+
+    Raises:
+        InputError: it is something else.
+    """
+    manifest = read_manifest(folder)
+    if manifest["kind"] not in kinds:
+        raise InputError(f"{folder} is of kind {manifest['kind']}; this step reads {' or '.join(kinds)}")
+    return manifest
+
+
+def parent(folder: Path) -> Json:
+    """What a child embeds: the parent's whole manifest and the SHA-256 of its canonical JSON."""
+    manifest = read_manifest(folder)
+    return {"sha256": hashlib.sha256(_canonical(manifest)).hexdigest(), "manifest": manifest}
+
+
+def verify(folder: Path) -> list[Json]:
+    """Re-hash an artifact's files and its embedded parents: `[{path, what}]`, empty when all is as published."""
+    manifest = read_manifest(folder)
+    problems = []
+    for name, description in manifest["files"].items():
+        if not (folder / name).is_file():
+            problems.append({"path": name, "what": "missing"})
+        elif _describe(folder / name) != description:
+            problems.append({"path": name, "what": "changed"})
+    if content_hash(manifest["kind"], manifest["files"]) != manifest["hash"]:
+        problems.append({"path": "manifest.json", "what": "content hash does not follow from the file hashes"})
+    return problems + _verify_parents(manifest, "manifest.json")
+
+
+def _verify_parents(manifest: Json, where: str) -> list[Json]:
+    problems = []
+    for index, entry in enumerate(manifest["parents"]):
+        place = f"{where}:parents[{index}]"
+        if hashlib.sha256(_canonical(entry["manifest"])).hexdigest() != entry["sha256"]:
+            problems.append({"path": place, "what": "changed"})
+        problems += _verify_parents(entry["manifest"], place)
+    return problems
+
+
+def content_hash(kind: str, files: dict[str, Json]) -> str:
+    """SHA-256 over `sha256sum`-style lines, sorted by path, of the files that are content.
+
+    Content: `data/` and `excluded/`, or of a model its weights, tokenizer and configuration. For a data set,
+    `find data excluded -type f | LC_ALL=C sort | xargs sha256sum | sha256sum` gives the same.
+    """
+    if kind == "model":
+        names = [n for n in files if n.endswith((".safetensors", ".json", ".jinja", ".model", ".txt"))]
+    else:
+        names = [n for n in files if n.startswith(("data/", "excluded/"))]
+    lines = "".join(f"{files[name]['sha256']}  {name}\n" for name in sorted(names))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def fingerprint(files: Iterable[tuple[str, Path]]) -> str:
+    """SHA-256 over (name, size, modification time) of files that are too many to hash whole at each call."""
+    digest = hashlib.sha256()
+    for name, path in sorted(files):
+        stat = path.stat()
+        digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def add(left: Json, right: Json) -> Json:
+    """The sum of two nested dictionaries of numbers, keys sorted."""
+    total: Json = {}
+    for key in sorted(left.keys() | right.keys()):
+        a, b = left.get(key), right.get(key)
+        if isinstance(a, dict) or isinstance(b, dict):
+            total[key] = add(a or {}, b or {})
+        else:
+            total[key] = (a or 0) + (b or 0)
+    return total
+
+
+def tables(folder: Path, prefix: str = "data") -> list[Path]:
+    """The Parquet files of one part of an artifact, in order."""
+    return sorted((folder / prefix).glob("*.parquet"))
+
+
+def read_rows(folder: Path, prefix: str = "data", columns: list[str] | None = None) -> Iterable[Json]:
+    """All rows of one part of an artifact, in order, a row group in memory at a time."""
+    for path in tables(folder, prefix):
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=ROWS_IN_GROUP, columns=columns):
+                yield from batch.to_pylist()
+
+
+def _request(job: Job) -> Json:
+    """What makes two runs the same: kind, settings, inputs and the content of the parents."""
+    parents = [entry["manifest"]["hash"] for entry in job.parents]
+    return {"kind": job.kind, "settings": job.settings, "inputs": job.inputs, "parents": parents}
+
+
+def _difference(found: Json, want: Json) -> str:
+    """Empty if equal, else the first few differences in words."""
+    if found == want:
+        return ""
+    if found["kind"] != want["kind"]:
+        return f"it holds a {found['kind']}, not a {want['kind']}"
+    notes = []
+    for part in ("settings", "inputs"):
+        for key in sorted(found[part].keys() | want[part].keys()):
+            before, now = found[part].get(key), want[part].get(key)
+            if before != now:
+                notes.append(f"{key}: {before} -> {now}" if part == "settings" else f"{key} changed")
+    if found["parents"] != want["parents"]:
+        notes.append("the data it was made from changed")
+    return ", ".join(notes[:3])
+
+
+def _take_lock(job: Job) -> None:
+    job.work.mkdir(parents=True, exist_ok=True)
+    job.lock = FileLock(job.work / "lock")
+    try:
+        job.lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{job.folder}: another run is writing here: wait for it, or name another folder") from None
+
+
+def _release(job: Job) -> None:
+    if job.lock is not None:
+        job.lock.release()
+    if job.work.exists() and not (job.work / "job.json").exists():
+        shutil.rmtree(job.work)
+
+
+def _clear(work: Path) -> None:
+    for path in work.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "lock":
+            path.unlink()
+
+
+def _settle(part: Path, path: Path) -> None:
+    """Rename a finished file into place, its bytes on disk first."""
+    with part.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    os.replace(part, path)
+
+
+def _describe(path: Path) -> Json:
+    return {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode()
+
+
+def _versions() -> Json:
+    found = {"llavamed": __version__}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

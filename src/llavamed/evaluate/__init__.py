@@ -1,0 +1,1 @@
+"""A checkpoint to scores, with the controls that say what they are worth."""

@@ -1,0 +1,23 @@
+"""The table of conversations."""
+
+import pyarrow as pa
+
+from llavamed.corpus.schema import FIGURES, IMAGE, with_features
+
+_TURNS = pa.list_(pa.struct([("from", pa.string()), ("value", pa.string())]))
+
+CONVERSATIONS = with_features(
+    pa.schema(
+        [
+            ("id", pa.string()),
+            ("pair_id", pa.string()),
+            ("image", IMAGE),
+            FIGURES.field("domain"),
+            ("conversations", _TURNS),  # from: human, gpt, in turn; the first human turn carries <image>
+            ("teacher", pa.string()),
+            ("prompt_hash", pa.string()),
+            ("split", pa.string()),
+        ]
+    )
+)
+EXCLUDED = pa.schema([(name, pa.string()) for name in ("id", "pair_id", "split", "source", "reason", "detail")])

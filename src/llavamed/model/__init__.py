@@ -1,0 +1,1 @@
+"""Vision tower, projector and language model, as one Hugging Face LLaVA checkpoint."""

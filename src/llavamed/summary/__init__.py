@@ -1,0 +1,1 @@
+"""Lineage to the public training-data summary."""

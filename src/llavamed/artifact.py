@@ -28,6 +28,7 @@ from llavamed.errors import InputError
 Json = dict[str, Any]
 Tables = dict[str, list[Json]]  # "data/train" -> rows
 LIBRARIES = ("pyarrow", "lxml", "pillow", "torch", "transformers")
+PART = ".part"  # a file being written
 ROWS_IN_GROUP = 256  # pictures are a few hundred kB each: a row group stays under 100 MB
 
 
@@ -86,6 +87,8 @@ def start(
         _take_lock(job)
         _move_into_place(job)
         _release(job)
+    elif (job.work / "replaced.json").exists() and manifest.exists():  # ... or while clearing up after it
+        shutil.rmtree(job.work)
     if manifest.exists():
         found = read_manifest(folder)
         difference = _difference(found["request"], want)
@@ -126,6 +129,8 @@ def _open_work(job: Job, want: Json, force: bool, needs_bytes: int) -> None:
             "free some space or choose another disk"
         )
     job.out.mkdir(parents=True, exist_ok=True)
+    for part in job.out.rglob(f".*{PART}"):  # what a killed run was writing
+        part.unlink()
     if not job.started:
         job.started = _now()
         write_json(description, {"request": want, "started": job.started})
@@ -181,7 +186,7 @@ def _write_shard(
 def write_table(path: Path, rows: list[Json], schema: pa.Schema) -> None:
     """Write `rows` as Parquet, atomically and with fixed options: the same rows are the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     table = pa.Table.from_pylist(rows, schema=schema)
     pq.write_table(table, part, compression="zstd", row_group_size=ROWS_IN_GROUP)
     _settle(part, path)
@@ -195,7 +200,7 @@ def write_json(path: Path, value: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write `text`, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     part.write_text(text, encoding="utf-8")
     _settle(part, path)
 
@@ -245,12 +250,14 @@ def publish(
 def _move_into_place(job: Job) -> None:
     """Replace what the folder held by what the job made. Killed anywhere, it can be called again."""
     final, replaced = job.folder / "manifest.json", job.work / "replaced.json"
-    if final.exists() and not replaced.exists():
-        os.replace(final, replaced)
+    if not replaced.exists():
+        if final.exists():
+            os.replace(final, replaced)
+        else:
+            write_json(replaced, {"files": {}})
     new = json.loads((job.work / "manifest.json").read_text())
-    if replaced.exists():
-        for name in json.loads(replaced.read_text())["files"].keys() - new["files"].keys():
-            (job.folder / name).unlink(missing_ok=True)
+    for name in json.loads(replaced.read_text())["files"].keys() - new["files"].keys():
+        (job.folder / name).unlink(missing_ok=True)
     for name in new["files"]:
         source, target = job.out / name, job.folder / name
         if source.exists():

@@ -92,7 +92,7 @@ def start(
     if manifest.exists():
         found = read_manifest(folder)
         difference = _difference(found["request"], want)
-        if not difference and not force:
+        if not difference:
             job.manifest = found
             return job
         if not force:
@@ -373,6 +373,11 @@ def add(left: Json, right: Json) -> Json:
 def tables(folder: Path, prefix: str = "data") -> list[Path]:
     """The Parquet files of one part of an artifact, in order."""
     return sorted((folder / prefix).glob("*.parquet"))
+
+
+def has_rows(folder: Path, split: str) -> bool:
+    """Whether an artifact has records of that split."""
+    return any((folder / "data").glob(f"{split}-*.parquet"))
 
 
 def read_rows(folder: Path, prefix: str = "data", columns: list[str] | None = None) -> Iterable[Json]:

@@ -1,0 +1,96 @@
+"""Typed recipes: the settings of a whole run, in YAML."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from llavamed.errors import InputError
+from llavamed.model.backbones import BACKBONES
+from llavamed.train.stage import Stage
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Corpus(_Part):
+    """How articles become figures."""
+
+    max_side: Annotated[int, Field(ge=64, description="longest side of a stored image, in pixels")] = 1024
+
+
+class Model(_Part):
+    """What the assistant is made of."""
+
+    backbone: Annotated[str, Field(description="smol, or tiny (random weights, for tests)")]
+    image_size: Annotated[int, Field(ge=28, description="side of the picture the model sees, in pixels")] = 112
+
+    @field_validator("backbone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in BACKBONES:
+            raise ValueError(f"unknown backbone {name}; there are: {', '.join(sorted(BACKBONES))}")
+        return name
+
+
+class Training(_Part):
+    """The two stages."""
+
+    align: Stage
+    instruct: Stage
+
+
+class Evaluation(_Part):
+    """How held-out questions are asked."""
+
+    split: Annotated[Literal["validation", "test"], Field(description="whose questions are asked")] = "test"
+    max_new_tokens: Annotated[int, Field(ge=1, description="longest answer, in tokens")] = 32
+    batch_size: Annotated[int, Field(ge=1, description="questions at once")] = 8
+
+
+class Recipe(_Part):
+    """The settings of a whole run. Unknown keys are refused."""
+
+    name: str
+    seed: int = 0
+    articles: Annotated[
+        Literal["sample"] | list[Path], Field(description="sample, or folders and packages, relative to the recipe")
+    ] = "sample"
+    corpus: Corpus = Corpus()
+    model: Model
+    train: Training
+    evaluate: Evaluation = Evaluation()
+    profile: Annotated[Path | None, Field(description="YAML profile of the data summary, relative to the recipe")] = None
+
+    def stage(self, name: str) -> Stage:
+        """The settings of one training stage. Raises InputError for an unknown name."""
+        if name not in Training.model_fields:
+            raise InputError(f"--stage {name} is unknown: there are {' and '.join(Training.model_fields)}")
+        stage: Stage = getattr(self.train, name)
+        return stage
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and check a recipe.
+
+    Raises:
+        InputError: no such file, not YAML, an unknown key or a value out of range; the message names the key.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        recipe = Recipe.model_validate(settings)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist: name a recipe, such as recipes/demo.yaml") from None
+    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "recipe"
+        what = "unknown key: remove it or mend its name" if first["type"] == "extra_forbidden" else first["msg"]
+        raise InputError(f"{path}: {key}: {what}") from None
+    beside = path.parent
+    articles = recipe.articles if recipe.articles == "sample" else [beside / source for source in recipe.articles]
+    profile = recipe.profile and beside / recipe.profile
+    return recipe.model_copy(update={"articles": articles, "profile": profile})

@@ -1,0 +1,142 @@
+"""Compose a vision tower, a projector and a language model into a Hugging Face LLaVA checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+from llavamed import artifact
+from llavamed.errors import InputError
+from llavamed.model import backbones, checkpoint, tokenizer
+from llavamed.model.backbones import Backbone
+
+REGISTERS = 4
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # ImageNet's, as DINOv2 was trained with
+
+
+def build(
+    backbone: str, folder: Path, *, image_size: int = 112, seed: int = 0, force: bool = False
+) -> dict[str, Any]:
+    """Write the LLaVA checkpoint that `backbone` describes: `{parameters, artifact, hash}`.
+
+    The projector (two linear layers, GELU between) is random, by `seed`. `image_size`: the side in pixels of the square
+    that pictures are padded and resized to.
+
+    Raises:
+        InputError: an unknown backbone, an image size that is no multiple of the tower's patch, weights that cannot be
+            had or have the wrong hash, or what `artifact.start` refuses.
+    """
+    chosen = backbones.find(backbone)
+    patch = 14 if chosen.parts else 28
+    if image_size < patch or image_size % patch:
+        raise InputError(f"image size {image_size}: must be a multiple of {patch} pixels for {backbone}")
+    settings = {"backbone": backbone, "image_size": image_size, "seed": seed}
+    job = artifact.start(folder, "model", settings, force=force, needs_bytes=1_000_000_000 if chosen.parts else 0)
+    manifest = job.manifest
+    if manifest is None:
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model, processor = (_pretrained if chosen.parts else _random)(chosen, image_size)
+        checkpoint.save(model, processor, job.out)
+        parameters = sum(p.numel() for p in model.parameters())
+        manifest = artifact.publish(
+            job,
+            counts={},
+            card=_card(chosen, parameters, image_size),
+            backbone={**chosen.describe(), "parameters": parameters},
+        )
+    return {
+        "parameters": manifest["backbone"]["parameters"],
+        "artifact": str(folder),
+        "hash": manifest["hash"],
+    }
+
+
+def _pretrained(backbone: Backbone, image_size: int) -> tuple[Any, Any]:
+    import torch
+
+    from llavamed.model import pretrained
+
+    language, vision = backbone.parts
+    text_config, text_weights, words = pretrained.gguf_llama(language)
+    vision_config, vision_weights = pretrained.dinov2(vision)
+    model, processor = _compose(vision_config, text_config, words, image_size)
+    model.model.vision_tower.load_state_dict(vision_weights, strict=True)
+    known = text_weights["embed_tokens.weight"]
+    added = model.get_input_embeddings().num_embeddings - len(known)
+    # Tokens the language model never saw start as the mean of those it knows.
+    text_weights["embed_tokens.weight"] = torch.cat([known, known.mean(0, keepdim=True).expand(added, -1)])
+    model.model.language_model.load_state_dict(text_weights, strict=True)
+    return model.to(torch.bfloat16), processor
+
+
+def _random(backbone: Backbone, image_size: int) -> tuple[Any, Any]:
+    from transformers import Dinov2WithRegistersConfig, LlamaConfig
+
+    shape = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    words = tokenizer.bytes_only(2048)
+    text = LlamaConfig(
+        **shape, intermediate_size=128, num_key_value_heads=1, max_position_embeddings=2048, tie_word_embeddings=True
+    )
+    vision = Dinov2WithRegistersConfig(
+        **shape, mlp_ratio=2, patch_size=28, image_size=image_size, num_register_tokens=REGISTERS
+    )
+    return _compose(vision, text, words, image_size)
+
+
+def _compose(vision: Any, text: Any, words: Any, image_size: int) -> tuple[Any, Any]:
+    """A randomly initialised LLaVA model and its processor."""
+    from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
+    from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
+    text.vocab_size = -len(words) // 64 * -64  # rounded up: matrix products are faster so
+    text.bos_token_id, text.eos_token_id, text.pad_token_id = None, words.eos_token_id, words.pad_token_id
+    model = LlavaForConditionalGeneration(
+        LlavaConfig(
+            vision_config=vision,
+            text_config=text,
+            image_token_index=words.convert_tokens_to_ids(tokenizer.IMAGE_TOKEN),
+            image_seq_length=(image_size // vision.patch_size) ** 2 + REGISTERS,
+            vision_feature_layer=-2,
+            vision_feature_select_strategy="default",
+        )
+    )
+    model.generation_config.eos_token_id = words.eos_token_id
+    model.generation_config.pad_token_id = words.pad_token_id
+    images = LlavaImageProcessorPil(
+        do_pad=True,  # to a square: the whole picture is seen, in its own proportions
+        size={"shortest_edge": image_size},
+        crop_size={"height": image_size, "width": image_size},
+        image_mean=MEAN,
+        image_std=STD,
+    )
+    processor = LlavaProcessor(
+        images,
+        words,
+        patch_size=vision.patch_size,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1 + REGISTERS,  # "default" takes the class token off again
+        chat_template=tokenizer.CHAT_TEMPLATE,
+    )
+    return model, processor
+
+
+def _card(backbone: Backbone, parameters: int, image_size: int) -> str:
+    lines = [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: image-text-to-text",
+        *(["license: apache-2.0"] if backbone.parts else []),
+        "---",
+        "",
+        f"# LLaVA composed of the `{backbone.name}` backbone",
+        "",
+        f"{parameters:,} parameters; pictures of {image_size} x {image_size} pixels. {backbone.note}",
+        "The projector between the parts is untrained: this checkpoint cannot describe pictures yet. "
+        "For research use only, not for clinical decisions.",
+        "",
+        "| part | weights | licence | where from | what to know |",
+        "| --- | --- | --- | --- | --- |",
+        *(f"| {p.role} | {p.name} | {p.licence} | {p.source} (SHA-256 `{p.sha256}`) | {p.note} |" for p in backbone.parts),
+    ]
+    return "\n".join(lines if backbone.parts else lines[:-2]) + "\n"

@@ -60,18 +60,20 @@ def _pretrained(backbone: Backbone, image_size: int) -> tuple[Any, Any]:
     language, vision = backbone.parts
     text_config, text_weights, words = pretrained.gguf_llama(language)
     vision_config, vision_weights = pretrained.dinov2(vision)
-    model, processor = _compose(vision_config, text_config, words, image_size)
-    model.model.vision_tower.load_state_dict(vision_weights, strict=True)
-    known = text_weights["embed_tokens.weight"]
-    added = model.get_input_embeddings().num_embeddings - len(known)
+    config = _configure(vision_config, text_config, words, image_size)
+    known = text_weights["model.embed_tokens.weight"]
     # Tokens the language model never saw start as the mean of those it knows.
-    text_weights["embed_tokens.weight"] = torch.cat([known, known.mean(0, keepdim=True).expand(added, -1)])
-    model.model.language_model.load_state_dict(text_weights, strict=True)
-    return model.to(torch.bfloat16), processor
+    added = known.mean(0, keepdim=True).expand(text_config.vocab_size - len(known), -1)
+    text_weights["model.embed_tokens.weight"] = torch.cat([known, added])
+    weights = {f"language_model.{name}": weight for name, weight in text_weights.items()}
+    weights |= {f"vision_tower.{name}": weight for name, weight in vision_weights.items()}
+    model = checkpoint.from_weights(config, weights, new="multi_modal_projector.")
+    # bfloat16 halves the files. It rounds far more finely than the 4 bits the language model went through.
+    return model.to(torch.bfloat16), _processor(config, words, image_size)
 
 
 def _random(backbone: Backbone, image_size: int) -> tuple[Any, Any]:
-    from transformers import Dinov2WithRegistersConfig, LlamaConfig
+    from transformers import Dinov2WithRegistersConfig, LlamaConfig, LlavaForConditionalGeneration
 
     shape = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     words = tokenizer.bytes_only(2048)
@@ -81,28 +83,30 @@ def _random(backbone: Backbone, image_size: int) -> tuple[Any, Any]:
     vision = Dinov2WithRegistersConfig(
         **shape, mlp_ratio=2, patch_size=28, image_size=image_size, num_register_tokens=REGISTERS
     )
-    return _compose(vision, text, words, image_size)
+    config = _configure(vision, text, words, image_size)
+    return LlavaForConditionalGeneration(config), _processor(config, words, image_size)
 
 
-def _compose(vision: Any, text: Any, words: Any, image_size: int) -> tuple[Any, Any]:
-    """A randomly initialised LLaVA model and its processor."""
-    from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
-    from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+def _configure(vision: Any, text: Any, words: Any, image_size: int) -> Any:
+    """The configuration of a LLaVA model of these two parts."""
+    from transformers import LlavaConfig
 
     text.vocab_size = -len(words) // 64 * -64  # rounded up: matrix products are faster so
     text.bos_token_id, text.eos_token_id, text.pad_token_id = None, words.eos_token_id, words.pad_token_id
-    model = LlavaForConditionalGeneration(
-        LlavaConfig(
-            vision_config=vision,
-            text_config=text,
-            image_token_index=words.convert_tokens_to_ids(tokenizer.IMAGE_TOKEN),
-            image_seq_length=(image_size // vision.patch_size) ** 2 + REGISTERS,
-            vision_feature_layer=-2,
-            vision_feature_select_strategy="default",
-        )
+    return LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=words.convert_tokens_to_ids(tokenizer.IMAGE_TOKEN),
+        image_seq_length=(image_size // vision.patch_size) ** 2 + REGISTERS,
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
     )
-    model.generation_config.eos_token_id = words.eos_token_id
-    model.generation_config.pad_token_id = words.pad_token_id
+
+
+def _processor(config: Any, words: Any, image_size: int) -> Any:
+    from transformers import LlavaProcessor
+    from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
     images = LlavaImageProcessorPil(
         do_pad=True,  # to a square: the whole picture is seen, in its own proportions
         size={"shortest_edge": image_size},
@@ -110,15 +114,14 @@ def _compose(vision: Any, text: Any, words: Any, image_size: int) -> tuple[Any, 
         image_mean=MEAN,
         image_std=STD,
     )
-    processor = LlavaProcessor(
+    return LlavaProcessor(
         images,
         words,
-        patch_size=vision.patch_size,
+        patch_size=config.vision_config.patch_size,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1 + REGISTERS,  # "default" takes the class token off again
         chat_template=tokenizer.CHAT_TEMPLATE,
     )
-    return model, processor
 
 
 def _card(backbone: Backbone, parameters: int, image_size: int) -> str:

@@ -1,6 +1,8 @@
 """Load and save LLaVA checkpoints. Missing, unexpected or misshapen weights are errors."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,41 +17,78 @@ def load(folder: Path, *, dtype: Any = None, device: str = "cpu") -> tuple[Any, 
         InputError: no checkpoint in `folder`, a file that differs from the manifest's hash, or a weight that is missing,
             unexpected or of another shape than the configuration asks for.
     """
-    import transformers
-    from safetensors import SafetensorError
-
     _check_files(folder)
-    verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()  # the report it would print is raised below
+    from safetensors import SafetensorError
+    from transformers import LlavaProcessor
+
     try:
-        model, found = transformers.LlavaForConditionalGeneration.from_pretrained(
-            folder,
-            dtype=dtype or "auto",
-            local_files_only=True,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-        processor = transformers.LlavaProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
+        model, found = _from_pretrained(folder, dtype=dtype or "auto", local_files_only=True, use_safetensors=True)
+        processor = LlavaProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{folder}: not a readable LLaVA checkpoint: {' '.join(str(error).split())}") from None
-    finally:
-        transformers.logging.set_verbosity(verbosity)
-    for kind in ("missing", "unexpected", "mismatched"):
-        names = sorted(str(key[0] if isinstance(key, tuple) else key) for key in found[f"{kind}_keys"])
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise InputError(f"{folder}: {kind} weight {names[0]}{more}: build or train this checkpoint again")
+    if problem := _first_problem(found):
+        raise InputError(f"{folder}: {problem}: build or train this checkpoint again")
     return model.to(device).eval(), processor
+
+
+def from_weights(config: Any, weights: dict[str, Any], *, new: str) -> Any:
+    """A model of `weights` (names as in a file). Only those whose name starts with `new` may be missing: they are random.
+
+    Raises:
+        InputError: another weight is missing, unexpected or misshapen.
+    """
+    model, found = _from_pretrained(None, config=config, state_dict=weights)
+    problem = _first_problem({kind: [n for n in names if new not in str(n)] for kind, names in found.items()})
+    if problem:
+        raise InputError(f"pretrained weights: {problem}: they do not fit the installed transformers")
+    return model
 
 
 def save(model: Any, processor: Any, folder: Path) -> None:
     """Write weights (safetensors), configuration, tokenizer and processor to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    model.config.name_or_path = ""
-    model.save_pretrained(folder)
-    processor.tokenizer.name_or_path = ""
-    processor.save_pretrained(folder)
+    words = processor.tokenizer
+    model.generation_config.update(eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id)
+    model.config.name_or_path = words.name_or_path = ""  # where it was loaded from is no property of the model
+    with _quiet():
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    for path in folder.glob("*.safetensors"):
+        path.chmod(0o644)  # safetensors makes them readable by their owner alone
+
+
+def _from_pretrained(folder: Path | None, **options: Any) -> tuple[Any, Any]:
+    from transformers import LlavaForConditionalGeneration
+
+    with _quiet():
+        return LlavaForConditionalGeneration.from_pretrained(  # type: ignore[no-any-return]
+            folder, ignore_mismatched_sizes=True, output_loading_info=True, **options
+        )
+
+
+def _first_problem(found: dict[str, Any]) -> str:
+    """Words for the first weight that is not as it should be, of what transformers found while loading."""
+    for kind in ("missing", "unexpected", "mismatched"):
+        names = sorted(str(key[0] if isinstance(key, tuple) else key) for key in found[f"{kind}_keys"])
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            return f"{kind} weight {names[0]}{more}"
+    return ""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars, and no printed report of what is raised as an error here."""
+    from transformers import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.enable_progress_bar()
 
 
 def _check_files(folder: Path) -> None:

@@ -115,13 +115,13 @@ def _read(part: Part) -> bytes:
 
 def _llama_name(name: str) -> tuple[str, str]:
     """transformers' name of a GGUF tensor, and which tensor of a block it is."""
-    whole = {"token_embd.weight": "embed_tokens.weight", "output_norm.weight": "norm.weight"}
+    whole = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
     if name in whole:
         return whole[name], ""
     match = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", name)
     if match is None or match[2] not in _LLAMA:
         raise InputError(f"GGUF file: tensor {name} is not of a LLaMA model: use another backbone")
-    return f"layers.{match[1]}.{_LLAMA[match[2]]}.weight", match[2]
+    return f"model.layers.{match[1]}.{_LLAMA[match[2]]}.weight", match[2]
 
 
 def _unpermute(weight: Any, heads: int) -> Any:

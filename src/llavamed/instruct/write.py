@@ -1,0 +1,146 @@
+"""Figures in, conversations out: what every way of writing conversations shares."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow.parquet as pq
+
+from llavamed import artifact
+from llavamed.artifact import Json
+from llavamed.cards import dataset_card
+from llavamed.corpus.schema import KINDS, SPLITS
+from llavamed.instruct.schema import CONVERSATIONS, EXCLUDED
+
+Turns = list[tuple[str, str]]  # question, answer
+Writer = Callable[[Json], Turns]  # a figure's row -> its conversation
+Option = TypeVar("Option")
+
+
+class Excluded(Exception):
+    """This figure gets no conversation: (reason, detail)."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+def place(*key: object) -> float:
+    """A number in [0, 1) that `key` alone decides: other records change nothing."""
+    text = "\0".join(str(part) for part in key)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48
+
+
+def draw(options: Sequence[Option], *key: object) -> Option:
+    """One of `options`, by `place(*key)`."""
+    return options[int(place(*key) * len(options))]
+
+
+def kind_of(figure: Json) -> str | None:
+    """The figure's kind of image, a key of KINDS, or None where it has none, only "other", or several."""
+    names = {entry["name"] for entry in figure["modality"] or []} - {"other"}
+    return names.pop() if len(names) == 1 and names <= KINDS.keys() else None
+
+
+def open_set(corpus: Path, folder: Path, name: str, settings: Json, prompts: Path, force: bool) -> artifact.Job:
+    """Open `folder` for the set of conversations `name`, written from `corpus` and the data file `prompts`.
+
+    Raises:
+        InputError: `corpus` is not a finished corpus, or `folder` holds something else.
+    """
+    parent = artifact.require(corpus, "corpus")
+    size = sum(file["bytes"] for path, file in parent["files"].items() if path.startswith("data/"))
+    settings = {"set": name, **settings, "prompt_hash": artifact.sha256_file(prompts)}
+    return artifact.start(folder, "conversations", settings, parents=[corpus], force=force, needs_bytes=size)
+
+
+def write_set(
+    job: artifact.Job, corpus: Path, writer: Writer, *, teacher: str, models: list[Json], text: str, workers: int
+) -> Json:
+    """Write a conversation for every figure of `corpus`, one shard per file of its data, and publish them.
+
+    `writer` may raise Excluded; whatever else it raises excludes the figure with the reason "error". `text` says in
+    the card how the conversations were made.
+    """
+    shards = [path.relative_to(corpus).as_posix() for path in artifact.tables(corpus)]
+    write = partial(_write_shard, corpus, job.settings, teacher, writer)
+    schemas = {"data": CONVERSATIONS, "excluded": EXCLUDED}
+    facts = artifact.run_shards(job, write, shards, schemas, workers=workers, label=job.settings["set"])
+    splits = facts.get("splits", {})
+    whole: Json = {}
+    for split in splits.values():
+        whole = artifact.add(whole, split)
+    kept, excluded = whole.get("conversations", 0), facts.get("excluded", {})
+    counts = {"conversations": {"in": kept + sum(excluded.values()), "kept": kept, "excluded": excluded}}
+    card = dataset_card(f"Conversations: {job.settings['set']}", f"{text}\n\n{_table(splits)}", splits)
+    histograms = whole.get("histograms", {}) | {"split": {name: s["conversations"] for name, s in splits.items()}}
+    return artifact.publish(job, counts=counts, histograms=histograms, models=models, card=card, splits=splits)
+
+
+def result(manifest: Json, folder: Path) -> Json:
+    """What a command prints: `{conversations: {in, kept, excluded}, turns, splits, artifact, hash}`."""
+    splits = manifest["splits"]
+    return {
+        "conversations": manifest["counts"]["conversations"],
+        "turns": sum(split["turns"] for split in splits.values()),
+        "splits": {name: split["conversations"] for name, split in splits.items()},
+        "artifact": str(folder),
+        "hash": manifest["hash"],
+    }
+
+
+def _write_shard(
+    corpus: Path, settings: Json, teacher: str, writer: Writer, shard: str
+) -> tuple[artifact.Tables, Json]:
+    tables: artifact.Tables = {"excluded/conversations": []}
+    facts: Json = {}
+    for figure in pq.read_table(corpus / shard).to_pylist():
+        record = {
+            "id": f"{figure['pair_id']}_{settings['set']}",
+            "pair_id": figure["pair_id"],
+            "split": figure["split"],
+        }
+        try:
+            turns = writer(figure)
+        except Exception as error:  # one bad record must not stop the others
+            bad = error if isinstance(error, Excluded) else Excluded("error", f"{type(error).__name__}: {error}")
+            record |= {"source": shard, "reason": bad.reason, "detail": bad.detail}
+            tables["excluded/conversations"].append(record)
+            facts = artifact.add(facts, {"excluded": {bad.reason: 1}})
+            continue
+        record |= {"image": figure["image"], "domain": figure["domain"], "conversations": _said(turns)}
+        record |= {"teacher": teacher, "prompt_hash": settings["prompt_hash"]}
+        tables.setdefault(f"data/{figure['split']}", []).append(record)
+        facts = artifact.add(facts, {"splits": {figure["split"]: _count(figure, turns)}})
+    return tables, facts
+
+
+def _said(turns: Turns) -> list[Json]:
+    said = []
+    for index, (question, answer) in enumerate(turns):
+        said.append({"from": "human", "value": question if index else f"<image>\n{question}"})
+        said.append({"from": "gpt", "value": answer})
+    return said
+
+
+def _count(figure: Json, turns: Turns) -> Json:
+    text = [part for turn in turns for part in turn]
+    names = {entry["name"] for entry in figure["modality"] or []} or {"none"}
+    histograms = {key: {str(figure[key]): 1} for key in ("licence", "year", "language") if figure[key] is not None}
+    return {
+        "conversations": 1,
+        "turns": len(turns),
+        "words": sum(len(part.split()) for part in text),
+        "characters": sum(map(len, text)),
+        "histograms": {**histograms, "modality": dict.fromkeys(names, 1)},
+    }
+
+
+def _table(splits: Json) -> str:
+    lines = ["| split | conversations | turns | words |", "| --- | ---: | ---: | ---: |"]
+    for name in (split for split in SPLITS if split in splits):
+        s = splits[name]
+        lines.append(f"| {name} | {s['conversations']:,} | {s['turns']:,} | {s['words']:,} |")
+    return "\n".join(lines)

@@ -1,0 +1,178 @@
+"""Alignment and template conversations, on a small corpus."""
+
+from collections import Counter
+
+import pytest
+
+from llavamed import artifact
+from llavamed.corpus.schema import KINDS
+from llavamed.errors import InputError
+from llavamed.instruct.align import align
+from llavamed.instruct.template import balance, generate_template
+from small_corpus import SHARE, figures, write_corpus
+
+
+def by_id(folder, prefix="data"):
+    return {row["id"]: row for row in artifact.read_rows(folder, prefix)}
+
+
+def turns(row):
+    said = row["conversations"]
+    assert [part["from"] for part in said] == ["human", "gpt"] * (len(said) // 2)
+    assert said[0]["value"].startswith("<image>\n")
+    assert sum(part["value"].count("<image>") for part in said) == 1
+    return [(q["value"].removeprefix("<image>\n"), a["value"]) for q, a in zip(said[::2], said[1::2], strict=True)]
+
+
+@pytest.mark.parametrize("make", [align, generate_template])
+def test_every_figure_is_kept_or_excluded_once(corpus, tmp_path, make):
+    result = make(corpus, tmp_path / "set")
+    kept, excluded = by_id(tmp_path / "set"), by_id(tmp_path / "set", "excluded")
+    pairs = [row["pair_id"] for row in [*kept.values(), *excluded.values()]]
+    assert sorted(pairs) == sorted(row["pair_id"] for row in artifact.read_rows(corpus))
+    assert len(kept) + len(excluded) == len(pairs) == result["conversations"]["in"]
+    assert result["conversations"]["kept"] == len(kept)
+    assert result["conversations"]["excluded"] == Counter(row["reason"] for row in excluded.values())
+    assert result["turns"] == sum(len(turns(row)) for row in kept.values())
+    assert result["splits"] == Counter(row["split"] for row in kept.values())
+    assert artifact.verify(tmp_path / "set") == []
+    for row in kept.values():
+        assert row["id"].rpartition("_")[0] == row["pair_id"]
+        assert row["image"]["bytes"]
+
+
+def test_alignment_answers_with_the_caption(corpus, tmp_path):
+    align(corpus, tmp_path / "set")
+    captions = {row["pair_id"]: " ".join(row["fig_caption"].split()) for row in artifact.read_rows(corpus)}
+    asked = {"brief": set(), "detailed": set()}
+    for row in by_id(tmp_path / "set").values():
+        [(question, answer)] = turns(row)
+        assert answer == captions[row["pair_id"]]
+        asked["brief" if len(answer.split()) < 30 else "detailed"].add(question)
+    assert len(asked["brief"]) > 5
+    assert len(asked["detailed"]) > 5
+    assert not asked["brief"] & asked["detailed"]
+
+
+def test_more_figures_change_no_old_draw(tmp_path):
+    few = write_corpus(tmp_path / "few", [("train", figures("train", 0, 24))])
+    many = write_corpus(tmp_path / "many", [("train", figures("train", 0, 48))])
+    align(few, tmp_path / "a")
+    align(many, tmp_path / "b")
+    old, new = by_id(tmp_path / "a"), by_id(tmp_path / "b")
+    assert {key: new[key] for key in old} == old
+    align(few, tmp_path / "c", seed=1)
+    assert {key: turns(row) for key, row in by_id(tmp_path / "c").items()} != {k: turns(r) for k, r in old.items()}
+
+
+def test_n_takes_captioned_figures(corpus, tmp_path):
+    small, large = align(corpus, tmp_path / "a", n=10), align(corpus, tmp_path / "b", n=50)
+    assert small["conversations"] == {"in": 120, "kept": 10, "excluded": {"no_caption": 1, "not_drawn": 109}}
+    assert by_id(tmp_path / "a").keys() < by_id(tmp_path / "b").keys()
+    assert large["conversations"]["kept"] == 50
+    assert align(corpus, tmp_path / "c", n=10**6)["conversations"]["kept"] == 119
+    with pytest.raises(InputError, match="at least 1"):
+        align(corpus, tmp_path / "d", n=0)
+
+
+def test_the_template_asks_for_the_kind_once_in_its_words(corpus, tmp_path):
+    generate_template(corpus, tmp_path / "set")
+    kinds = {row["pair_id"]: [m["name"] for m in row["modality"]] for row in artifact.read_rows(corpus)}
+    names = set(KINDS.values())
+    for row in by_id(tmp_path / "set").values():
+        said = turns(row)
+        named = [answer for _, answer in said if answer in names]
+        known = kinds[row["pair_id"]]
+        assert named == ([KINDS[known[0]]] if len(known) == 1 else [])
+        yes_no = [(q, a) for q, a in said if a in ("Yes", "No")]
+        if len(known) == 1:
+            assert len(yes_no) in (1, 2)
+            assert 3 <= len(said) <= 5
+        else:
+            assert len(said) == 1, "a figure without one kind is only described"
+        for question, answer in yes_no:
+            if found := [name for name in names if f" {name}?" in question]:
+                assert (answer == "Yes") == (found == named)
+    assert len({turns(row)[0][0] for row in by_id(tmp_path / "set").values()}) > 8, "always the same opening"
+
+
+def test_words_of_the_caption_are_asked_only_where_one_is_named(corpus, tmp_path):
+    generate_template(corpus, tmp_path / "set")
+    answers = {row["pair_id"]: {a for _, a in turns(row)} for row in by_id(tmp_path / "set").values()}
+    seen = set.union(*answers.values())
+    assert {"axial", "sagittal", "chest", "head", "liver", "haematoxylin and eosin"} <= seen
+    assert not any("upper lobe (arrow)" in a and "[12]" in a for a in seen)
+
+
+def test_questions_alone_do_not_give_yes_or_no_away(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", [("train", figures("train", i * 240, 240)) for i in range(5)])
+    generate_template(corpus, tmp_path / "set")
+    asked = Counter()
+    for row in by_id(tmp_path / "set").values():
+        for question, answer in turns(row):
+            for kind in SHARE:
+                if answer in ("Yes", "No") and question.endswith(f" {KINDS[kind]}?"):
+                    asked[kind, answer] += 1
+    total = sum(asked.values())
+    assert total >= 1200
+    best = sum(max(asked[kind, "Yes"], asked[kind, "No"]) for kind in SHARE)  # by who sees the question only
+    assert best / total < 0.55
+
+
+def test_wrong_values_are_weighted_so_that_each_is_asked_for_as_often_as_it_is_true():
+    counts = {"a": 40, "b": 30, "c": 20, "d": 10}
+    weights = balance(counts)
+    wrong = dict.fromkeys(counts, 0.0)
+    for true, n in counts.items():
+        others = sum(w for value, w in weights.items() if value != true)
+        for value in counts:
+            if value != true:
+                wrong[value] += n * weights[value] / others
+    assert wrong == pytest.approx(counts, rel=0.01)
+    assert balance({"only": 3}) == {"only": 1.0}
+    assert min(balance({"most": 1000, "b": 1, "c": 1}).values()) > 0
+
+
+def test_the_record_says_that_no_model_wrote_it(corpus, tmp_path):
+    generate_template(corpus, tmp_path / "set")
+    manifest = artifact.read_manifest(tmp_path / "set")
+    [model] = manifest["models"]
+    assert (model["name"], model["ai"]) == ("template", False)
+    assert {(row["teacher"], row["prompt_hash"]) for row in by_id(tmp_path / "set").values()} == {
+        ("template", model["prompt_hash"])
+    }
+    assert manifest["settings"]["set"] == "template"
+    assert manifest["parents"][0]["manifest"]["kind"] == "corpus"
+    assert "no language model" in (tmp_path / "set" / "README.md").read_text()
+
+
+def test_the_same_bytes_for_any_number_of_workers(corpus, tmp_path):
+    one, two = generate_template(corpus, tmp_path / "a"), generate_template(corpus, tmp_path / "b", workers=2)
+    assert one["hash"] == two["hash"]
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*")}
+    assert generate_template(corpus, tmp_path / "a") == one
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*")} == before
+
+
+def test_a_broken_record_is_excluded_with_its_error(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "llavamed.instruct.align.draw", lambda options, seed, pair: options[int(pair == "1005_F5") * 99]
+    )
+    assert align(corpus, tmp_path / "set")["conversations"]["excluded"] == {"error": 1, "no_caption": 1}
+    [row] = [row for row in artifact.read_rows(tmp_path / "set", "excluded") if row["reason"] == "error"]
+    assert (row["pair_id"], row["source"]) == ("1005_F5", "data/train-00000.parquet")
+    assert "IndexError" in row["detail"]
+
+
+def test_only_a_corpus_is_read(corpus, tmp_path):
+    align(corpus, tmp_path / "set")
+    with pytest.raises(InputError, match="kind conversations; this step reads corpus"):
+        generate_template(tmp_path / "set", tmp_path / "other")
+
+
+def test_load_dataset_shows_pictures(corpus, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    align(corpus, tmp_path / "set")
+    loaded = datasets.load_dataset(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"))
+    assert {name: len(part) for name, part in loaded.items()} == {"train": 96, "test": 23}
+    assert loaded["train"][0]["image"].size == (8, 8)

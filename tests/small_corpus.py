@@ -1,0 +1,48 @@
+"""A small corpus, made as the corpus step makes one."""
+
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from llavamed import artifact
+from llavamed.corpus.schema import DOMAINS, FIGURES
+
+TEXTS = {
+    "ct": "Axial CT of the chest shows a nodule in the upper lobe (arrow).",
+    "mri": "Figure 2. Sagittal MRI of the brain (a) with a small lesion [12].",
+    "histology": "Liver biopsy, H&E stain, with bridging fibrosis; scale bar 50 μm.",
+    "chest_xray": "Chest X-ray with cardiomegaly.",
+    "plot": "Survival of mice after treatment. " + "Bars are means of three runs. " * 8,
+}
+SHARE = {"ct": 4, "mri": 3, "histology": 2, "chest_xray": 1, "plot": 2}  # of 12
+
+
+def figure(number: int, split: str, kind: str | None, caption: str) -> dict:
+    picture = io.BytesIO()
+    Image.new("L", (8, 8), number % 256).save(picture, "PNG")
+    text = {
+        "pair_id": f"{1000 + number}_F{number}",
+        "pmcid": f"PMC{1000 + number}",
+        "licence": "CC BY",
+        "language": "en",
+    }
+    modality = [{"name": kind, "confidence": 1.0, "source": "test"}] if kind else []
+    domain = {name: key == kind for name, key in DOMAINS.items()}
+    image = {"bytes": picture.getvalue(), "path": f"{number}.png"}
+    return {**text, "year": 2015 + number % 3, "fig_caption": caption, "image": image, "modality": modality,
+            "domain": domain, "split": split}  # fmt: skip
+
+
+def write_corpus(folder: Path, files: list[tuple[str, list[dict]]]) -> Path:
+    job = artifact.start(folder, "corpus", {"seed": 0})
+    for index, (split, rows) in enumerate(files):
+        artifact.write_table(job.out / f"data/{split}-{index:05d}.parquet", rows, FIGURES)
+    n = sum(len(rows) for _, rows in files)
+    artifact.publish(job, counts={"figures": {"in": n, "kept": n, "excluded": {}}})
+    return folder
+
+
+def figures(split: str, begin: int, n: int) -> list[dict]:
+    kinds = [kind for kind, share in SHARE.items() for _ in range(share)]
+    return [figure(begin + i, split, kinds[i % 12], TEXTS[kinds[i % 12]]) for i in range(n)]

@@ -24,28 +24,37 @@ _SAME = (
     (r"\bfree of\b|\brul(?:es?|ed|ing) out\b|\bexclud(?:es?|ed|ing)\b", "without"),
     (r"\bfree from\b|\bdevoid of\b", "without"),
 )
-_NUMBERS = {word: str(n) for n, word in enumerate("zero one two three four five six seven eight nine ten".split())}
-_CUES = set("no not non without absent absence negative never none nothing neither lack lacks lacking".split())
-_NORMAL = set("normal clear unremarkable intact healthy".split())
-_ABNORMAL = set("abnormal abnormality anomaly".split())
+
+
+def _set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+NUMBERS = {
+    **{"zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5"},
+    **{"six": "6", "seven": "7", "eight": "8", "nine": "9", "ten": "10"},
+}
+_CUES = _set("no not non without absent absence negative never none nothing neither lack lacks lacking")
+_NORMAL = _set("normal clear unremarkable intact healthy")
+_ABNORMAL = _set("abnormal abnormality anomaly")
 _HEDGE = re.compile(
     r"\b(?:may|might|could|maybe|perhaps|possibl[ey]|unclear|uncertain|unsure|unknown|indeterminate|inconclusive"
     r"|equivocal|whether|if)\b"
-    r"|\b(?:not|n't|cannot|difficult to|hard to|impossible to) (?:\w+ ){0,2}?"
+    r"|(?:\bnot|n't|\bcannot|\bdifficult to|\bhard to|\bimpossible to) (?:\w+ ){0,2}?"
     r"(?:sure|certain|determined?|tell|say|know|known|assess(?:ed)?|evaluated?|confirm(?:ed)?|excluded?|ruled?)\b"
     r"|\bsorry\b|\bunable to\b|(?:not|n't|cannot) (?:see|view|access) (?:the|this|any|your) (?:image|picture|scan)"
 )
-_STOP = set(
+_STOP = _set(
     "a an the is are was were be been has have had do does did can of in on at to for by from with and or nor than as "
     "this that these those it its they their there here what which how where why who any some you i we he she his her "
     "used taken shown seen show shows see located visible present evident identified noted appear appears demonstrate "
     "demonstrates detected observed apparent demonstrated image images picture evidence sign signs finding findings "
-    "patient patient's s answer just only also still either".split()
+    "patient patient's s answer just only also still either"
 )
 # Words that name a sort of thing but do not tell two options apart.
-_GENERIC = set("image picture photograph photo view scan film side sided plane weighted".split())
-_PICTURE = set("image picture xray ct mri scan film study examination ultrasound".split())
-_SIDES = set("left right".split())
+_GENERIC = _set("image picture photograph photo view scan film side sided plane weighted")
+_PICTURE = _set("image picture xray ct mri scan film study examination ultrasound")
+_SIDES = _set("left right")
 _CLAUSE = re.compile(
     r"[;:!?\n]+|\.(?!\d)|\b(?:but|however|although|though|whereas|while)\b"
     r"|,\s*(?=(?:and )?(?:the|a|an|it|its|this|these|there|they|i|we|not|no|with|without|rather|instead)\b)"
@@ -135,7 +144,7 @@ def _implied(answer: str, question: str) -> str | None:
     topic = asked - _STOP - _NORMAL - _ABNORMAL
     sides = asked & _SIDES
     wants = -1 if asked & _NORMAL else 1
-    stated = set()
+    stated: set[int] = set()
     for words in _clauses(answer):
         found = set(words)
         if sides and found & _SIDES and not sides & found:
@@ -209,7 +218,7 @@ def _words(text: str) -> list[str]:
     text = re.sub(r"[-‐‑–/]", " ", text.lower())
     for pattern, word in _SAME:
         text = re.sub(pattern, word, text)
-    return [_singular(_NUMBERS.get(word, word)) for word in re.findall(r"[a-z0-9]+", text)]
+    return [_singular(NUMBERS.get(word, word)) for word in re.findall(r"[a-z0-9]+", text)]
 
 
 def _singular(word: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llavamed.evaluate.closed import asserted
+from llavamed.evaluate.closed import NUMBERS, asserted
 
 OPEN, CLOSED = "open", "closed"
 NAMES = ("open_recall", "open_precision", "open_f1", "exact_match", "closed_accuracy")
@@ -21,22 +21,21 @@ SEED = 0
 Interval = list[float]  # value, low, high
 
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'
-_NUMBERS = {"none": "0"} | {
-    word: str(n) for n, word in enumerate("zero one two three four five six seven eight nine ten".split())
-}
+_NUMBERS = {"none": "0"} | NUMBERS
 _ARTICLES = {"a", "an", "the"}
 _WITH_APOSTROPHES = (
-    "ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've "
-    "he's how'd how'll how's isn't it'd it'd've it'll ma'am might've mightn't mightn't've must've mustn't needn't "
-    "not've o'clock oughtn't 'ow's'at shan't she'd've should've shouldn't shouldn't've somebody'd've somebody'll "
-    "somebody's someone'd someone'd've someone'll someone's something'd something'd've something'll that's there'd "
-    "there'd've there're there's they'd they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll "
-    "what're what's what've when's where'd where's where've who'd who'd've who'll who's who've why'll why're why's "
-    "won't would've wouldn't wouldn't've y'all y'all'd've y'all'll you'd you'd've you'll you're you've"
-).split()
+    "ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd "
+    "he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am might've mightn't mightn't've must've mustn't "
+    "needn't not've o'clock oughtn't 'ow's'at shan't she'd've should've shouldn't shouldn't've somebody'd've "
+    "somebody'll somebody's someone'd someone'd've someone'll someone's something'd something'd've something'll "
+    "that's there'd there'd've there're there's they'd they'd've they'll they're they've 'twas wasn't we'd've "
+    "we've weren't what'll what're what's what've when's where'd where's where've who'd who'd've who'll who's "
+    "who've why'll why're why's won't would've wouldn't wouldn't've y'all y'all'd've y'all'll you'd you'd've "
+    "you'll you're you've"
+)
 # With one apostrophe missing -> whole; the last entry is the original table's slip, kept.
 _CONTRACTIONS = {
-    word[:n] + word[n + 1 :]: word for word in _WITH_APOSTROPHES for n, mark in enumerate(word) if mark == "'"
+    word[:n] + word[n + 1 :]: word for word in _WITH_APOSTROPHES.split() for n, mark in enumerate(word) if mark == "'"
 } | {"somebody'd": "somebodyd"}
 
 
@@ -107,7 +106,7 @@ def strict_scores(item: Item) -> dict[str, float]:
 def paper(items: Sequence[Item]) -> dict[str, float | None]:
     """Means in per cent by the reference's rules; None where there is no such item."""
     columns = _columns(items, paper_scores)
-    return {name: _per_cent(np.mean(values)) if len(values) else None for name, (values, _) in columns.items()}
+    return {name: _per_cent(float(np.mean(values))) if len(values) else None for name, (values, _) in columns.items()}
 
 
 def strict(items: Sequence[Item]) -> dict[str, Interval | None]:

@@ -12,9 +12,7 @@ REGISTERS = 4
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # ImageNet's, as DINOv2 was trained with
 
 
-def build(
-    backbone: str, folder: Path, *, image_size: int = 112, seed: int = 0, force: bool = False
-) -> dict[str, Any]:
+def build(backbone: str, folder: Path, *, image_size: int = 112, seed: int = 0, force: bool = False) -> dict[str, Any]:
     """Write the LLaVA checkpoint that `backbone` describes: `{parameters, artifact, hash}`.
 
     The projector (two linear layers, GELU between) is random, by `seed`. `image_size`: the side in pixels of the square
@@ -140,6 +138,9 @@ def _card(backbone: Backbone, parameters: int, image_size: int) -> str:
         "",
         "| part | weights | licence | where from | what to know |",
         "| --- | --- | --- | --- | --- |",
-        *(f"| {p.role} | {p.name} | {p.licence} | {p.source} (SHA-256 `{p.sha256}`) | {p.note} |" for p in backbone.parts),
+        *(
+            f"| {p.role} | {p.name} | {p.licence} | {p.source} (SHA-256 `{p.sha256}`) | {p.note} |"
+            for p in backbone.parts
+        ),
     ]
     return "\n".join(lines if backbone.parts else lines[:-2]) + "\n"

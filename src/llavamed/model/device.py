@@ -1,21 +1,30 @@
-"""Where a model runs."""
+"""Where a model runs, and whether bfloat16 is fast there."""
 
 from llavamed.errors import InputError
 
 
-def device_of(name: str) -> str:
-    """The device that `name` (auto, cpu, cuda, mps, cuda:1 ...) stands for; auto: the first accelerator, else the CPU.
+def pick(device: str) -> str:
+    """The device that `device` (auto, cpu, cuda or mps) stands for.
 
     Raises:
-        InputError: an unknown name, or this machine has no such device.
+        InputError: this machine has no such device.
     """
     import torch
 
-    usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return next(kind for kind, there in usable.items() if there)
-    if not usable.get(name.split(":")[0]):
-        raise InputError(
-            f"device {name!r}: not on this machine: use {', '.join(k for k, there in usable.items() if there)}"
-        )
-    return name
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(name for name, present in here.items() if present)
+    if not here.get(device):
+        present = ", ".join(name for name, there in here.items() if there)
+        raise InputError(f"device {device} is not on this machine: choose auto or one of {present}")
+    return device
+
+
+def fast_bf16(device: str) -> bool:
+    """Whether matrix products are faster in bfloat16 than in float32: else they are merely less exact."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = torch.cpu.get_capabilities()
+    return device == "cpu" and bool(able.get("avx512_bf16") or able.get("amx_bf16"))

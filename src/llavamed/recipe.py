@@ -1,10 +1,10 @@
 """Typed recipes: the settings of a whole run, in YAML."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from llavamed.errors import InputError
 from llavamed.model.backbones import BACKBONES
@@ -36,10 +36,15 @@ class Model(_Part):
 
 
 class Training(_Part):
-    """The two stages."""
+    """The two stages, each named by its key."""
 
     align: Stage
     instruct: Stage
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, stages: Any) -> Any:
+        return {key: {"name": key, **stage} if isinstance(stage, dict) else stage for key, stage in stages.items()}
 
 
 class Evaluation(_Part):

@@ -1,6 +1,7 @@
 """A small corpus, made as the corpus step makes one."""
 
 import io
+from collections import Counter
 from pathlib import Path
 
 from PIL import Image
@@ -34,12 +35,15 @@ def figure(number: int, split: str, kind: str | None, caption: str) -> dict:
             "domain": domain, "split": split}  # fmt: skip
 
 
-def write_corpus(folder: Path, files: list[tuple[str, list[dict]]]) -> Path:
-    job = artifact.start(folder, "corpus", {"seed": 0})
+def write_corpus(folder: Path, files: list[tuple[str, list[dict]]], parents: list[Path] | None = None) -> Path:
+    job = artifact.start(folder, "corpus", {"max_side": 512}, parents=parents or [])
     for index, (split, rows) in enumerate(files):
         artifact.write_table(job.out / f"data/{split}-{index:05d}.parquet", rows, FIGURES)
-    n = sum(len(rows) for _, rows in files)
-    artifact.publish(job, counts={"figures": {"in": n, "kept": n, "excluded": {}}})
+    every = [row for _, rows in files for row in rows]
+    histograms = {name: Counter(str(row[name] or "none") for row in every) for name in ("licence", "year", "language")}
+    histograms["modality"] = Counter(entry["name"] for row in every for entry in row["modality"])
+    counts = {"figures": {"in": len(every) + 2, "kept": len(every), "excluded": {"no_image": 2}}}
+    artifact.publish(job, counts=counts, histograms=histograms)
     return folder
 
 

@@ -31,7 +31,7 @@ def align(
     """
     if n is not None and n < 1:
         raise InputError(f"--n {n}: take at least 1 figure")
-    job = open_set(corpus, folder, "align", {"seed": seed, "n": n}, QUESTIONS, force)
+    job = open_set(corpus, folder, "alignment", {"seed": seed, "n": n}, QUESTIONS, force)
     if job.manifest is None:
         questions = yaml.safe_load(QUESTIONS.read_text(encoding="utf-8"))
         writer = partial(write_one, questions=questions, seed=seed, limit=_limit(corpus, n, seed))

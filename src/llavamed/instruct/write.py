@@ -17,6 +17,7 @@ from llavamed.instruct.schema import CONVERSATIONS, EXCLUDED
 Turns = list[tuple[str, str]]  # question, answer
 Writer = Callable[[Json], Turns]  # a figure's row -> its conversation
 Option = TypeVar("Option")
+HISTOGRAMS = ("licence", "year", "language", "journal")  # of the figures, besides the kind of image
 
 
 class Excluded(Exception):
@@ -128,7 +129,7 @@ def _said(turns: Turns) -> list[Json]:
 def _count(figure: Json, turns: Turns) -> Json:
     text = [part for turn in turns for part in turn]
     names = {entry["name"] for entry in figure["modality"] or []} or {"none"}
-    histograms = {key: {str(figure[key]): 1} for key in ("licence", "year", "language") if figure[key] is not None}
+    histograms = {key: {"none" if figure[key] is None else str(figure[key]): 1} for key in HISTOGRAMS}
     return {
         "conversations": 1,
         "turns": len(turns),

@@ -1,0 +1,50 @@
+"""`llavamed summary write`: the training-data summary of a model, from its lineage."""
+
+import json
+from pathlib import Path
+
+from llavamed import artifact
+from llavamed.artifact import Json
+from llavamed.errors import InputError
+from llavamed.summary.facts import gather
+from llavamed.summary.forms import NOT_STATED, combined
+from llavamed.summary.profile import Profile, read_profile
+from llavamed.summary.render import as_json, as_markdown
+
+
+def write(target: Path, file: Path, *, profile: Path | None = None) -> Json:
+    """Write the summary of `target`, a trained model or the folder of a run, to `file` as Markdown and beside it as
+    JSON; only as JSON if `file` ends in .json. The same model and profile give the same bytes.
+
+    Returns `{file, json, conversations, images, text_tokens, not_stated: [field number]}`.
+
+    Raises:
+        InputError: `target` holds no trained model, the profile is wrong, or `file` is a folder.
+    """
+    if file.is_dir():
+        raise InputError(f"{file} is a folder: name a file with -o, such as {file / 'summary.md'}")
+    stated = read_profile(profile) if profile else Profile()
+    facts = gather(_model(target))
+    fields = combined(facts, stated)
+    summary = as_json(facts, fields)
+    beside = file.with_suffix(".json")
+    _settle(beside, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    if file != beside:
+        _settle(file, as_markdown(facts, fields))
+    return {
+        "file": str(file),
+        "json": str(beside),
+        **{key: facts[f"seen.{key}"].value for key in ("conversations", "images", "text_tokens")},
+        "not_stated": [field.number for field in fields if NOT_STATED in field.basis],
+    }
+
+
+def _model(target: Path) -> Path:
+    return (
+        target if (target / "manifest.json").exists() or not (target / "assistant").is_dir() else target / "assistant"
+    )
+
+
+def _settle(file: Path, text: str) -> None:
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        artifact.write_text(file, text)

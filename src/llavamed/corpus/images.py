@@ -1,0 +1,150 @@
+"""The image of a figure: find its file, decode it safely, store it small and without metadata, fingerprint it."""
+
+import hashlib
+import io
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import unquote
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from llavamed.corpus.problem import Problem
+
+RANKS = {
+    ".tif": 0,
+    ".tiff": 0,
+    ".png": 1,
+    ".jpg": 1,
+    ".jpeg": 1,
+    ".jpe": 1,
+    ".webp": 1,
+    ".jp2": 1,
+    ".bmp": 1,
+    ".gif": 2,
+}
+VECTORS = (".eps", ".svg", ".pdf", ".ps", ".ai", ".wmf", ".emf")
+FORMATS = ("JPEG", "PNG", "TIFF", "GIF", "BMP", "WEBP", "JPEG2000", "MPO")  # nothing that runs another program
+MAX_BYTES = 256_000_000
+MAX_PIXELS = 178_000_000
+LOSSLESS = ("PNG", "TIFF", "GIF", "BMP")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A stored image: JPEG or PNG bytes, size in pixels, SHA-256 of the bytes, 64-bit perceptual hash in hex."""
+
+    data: bytes
+    path: str
+    width: int
+    height: int
+    sha256: str
+    phash: str
+
+
+def find(href: str, names: Iterable[str]) -> list[str]:
+    """Which of a package's files (POSIX paths) may be the graphic `href` names: the best first, none if there is none.
+
+    The suffix may be missing or another, letters in other case, the name percent-encoded. TIFF is the original, a GIF
+    most often a thumbnail.
+    """
+    wanted = PurePosixPath(unquote(href).replace("\\", "/").split("?")[0])
+    name = wanted.name.casefold()
+    known = wanted.suffix.lower() in RANKS or wanted.suffix.lower() in VECTORS
+    stem = name.removesuffix(wanted.suffix.casefold()) if known else name
+    found = []
+    for file in names:
+        path = PurePosixPath(file)
+        suffix = path.suffix.lower()
+        if suffix not in RANKS and suffix not in VECTORS:
+            continue
+        if path.name.casefold() == name or path.name.casefold().removesuffix(suffix) == stem:
+            exact = path.name == wanted.name
+            beside = path.as_posix() == wanted.as_posix() or len(path.parts) == 1
+            found.append((not beside, RANKS.get(suffix, 3), not exact, file))
+    return [file for *_, file in sorted(found)]
+
+
+def decode(data: bytes, max_side: int) -> tuple[Image.Image, str]:
+    """RGB or grey (L) pixels, at most `max_side` long, upright, and the format they came in.
+
+    Raises:
+        Problem: image_too_large, image_broken.
+    """
+    if len(data) > MAX_BYTES:
+        raise Problem("image_too_large", f"{len(data):,} bytes; at most {MAX_BYTES:,}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise Problem("image_too_large", f"{image.width} x {image.height} pixels; at most {MAX_PIXELS:,}")
+                kind = image.format or ""
+                plain = _plain(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        raise Problem("image_too_large", str(error)) from None
+    except Problem:
+        raise
+    except Exception as error:  # decoders raise all sorts on broken data
+        raise Problem("image_broken", f"{type(error).__name__}: {error}") from None
+    if max(plain.size) > max_side:
+        plain.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    return plain, kind
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Any mode -> L or RGB: deep grey stretched to 8 bits, what is transparent on white."""
+    if image.mode in ("L", "RGB"):
+        image.load()
+        return image
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode[0] in "IF":
+        values = np.asarray(image, dtype=np.float64)
+        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        low, high = float(values.min()), float(values.max())
+        return Image.fromarray(np.uint8((values - low) * (255 / (high - low or 1))))
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def picture(data: bytes, name: str, max_side: int) -> Picture:
+    """The image file `data` as it is stored under `name`.
+
+    Always encoded anew, which drops EXIF, colour profiles and comments: PNG where the file is lossless and has at most
+    256 colours (line art, plots, grey scans: JPEG would blur them, PNG is smaller), else JPEG of quality 92.
+
+    Raises:
+        Problem: image_too_large, image_broken.
+    """
+    image, kind = decode(data, max_side)
+    out = io.BytesIO()
+    if kind in LOSSLESS and image.getcolors(256) is not None:
+        suffix = ".png"
+        image.save(out, "PNG", optimize=True)
+    else:
+        suffix = ".jpg"
+        image.save(out, "JPEG", quality=92, subsampling=0)
+    stored = out.getvalue()
+    with Image.open(io.BytesIO(stored)) as again:
+        fingerprint = phash(again)
+    return Picture(stored, name + suffix, *image.size, hashlib.sha256(stored).hexdigest(), fingerprint)
+
+
+def phash(image: Image.Image) -> str:
+    """64-bit perceptual hash, 16 hex digits: which of the 8 x 8 lowest DCT terms of a 32 x 32 grey copy pass their median.
+
+    The same bits as `imagehash.phash` (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions").
+    """
+    grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float64)
+    low = np.round(_DCT @ grey @ _DCT.T, 6)  # rounded, so that what is zero but for the last bit is zero
+    bits = low > np.median(low)
+    return f"{int(''.join('1' if bit else '0' for bit in bits.ravel()), 2):016x}"
+
+
+# Rows: the 8 lowest frequencies of the unnormalised DCT-II over 32 samples.
+_DCT = 2 * np.cos(np.pi * np.outer(np.arange(8), 2 * np.arange(32) + 1) / 64)

@@ -1,0 +1,245 @@
+"""SRC -> the article files in it, and safe reading of each one with the images beside it."""
+
+import gzip
+import os
+import re
+import tarfile
+import zlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from llavamed import artifact
+from llavamed.corpus.images import MAX_BYTES, RANKS, VECTORS
+from llavamed.corpus.problem import Problem
+from llavamed.errors import InputError
+
+XML = (".nxml", ".xml")
+TAR = (".tar.gz", ".tgz")
+MAX_MEMBERS = 100_000
+MAX_UNPACKED = 2_000_000_000  # bytes read of one archive
+_PMC = re.compile(r"(?<![A-Za-z])PMC(\d+)(?:\.(\d+))?(?!\d)")
+_HEAD = 200_000  # bytes in which an article's ids stand
+_ARTICLE_ID = re.compile(
+    rb"<(?:\w+:)?article-id\b[^>]*\bpub-id-type\s*=\s*[\"'](pmc|pmcid|pmcaid|pmid|doi)[\"'][^>]*>\s*([^<\s]+)"
+)
+_META_END = re.compile(rb"</(?:\w+:)?article-meta\s*>")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One article file: an XML file or an archive. `name`: its path below SRC. `stem`: its name, unlike any other's."""
+
+    path: Path
+    name: str
+    collected: str  # the file's modification date, UTC
+    images_beside: bool
+    stem: str = ""
+    duplicate_of: str = ""
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether it is a tar archive."""
+        return self.name.lower().endswith(TAR)
+
+
+@dataclass
+class Package:
+    """What an item holds: its XML files and images by name, and what is wrong with it, if anything."""
+
+    articles: dict[str, bytes] = field(default_factory=dict)
+    images: dict[str, bytes | Path] = field(default_factory=dict)
+    problem: Problem | None = None
+
+
+def list_sources(sources: list[Path]) -> tuple[list[Item], list[tuple[str, Path]], list[Path]]:
+    """(article files in order, every file that counts by name, those sources that are articles artifacts).
+
+    Raises:
+        InputError: a source is missing, holds no article, or is an unfinished artifact.
+    """
+    items, files, parents = [], [], []
+    if not sources:
+        raise InputError("no source of articles: name a folder, an archive or an .nxml file")
+    for index, source in enumerate(sources):
+        found, beside = _list(source)
+        if (source / "manifest.json").is_file():
+            artifact.require(source, "articles")
+            parents.append(source)
+        else:
+            files += [(f"{index}/{name}", path) for name, path in beside]
+        items += found
+    return items, files, parents
+
+
+def _list(source: Path) -> tuple[list[Item], list[tuple[str, Path]]]:
+    if not source.exists():
+        raise InputError(f"{source} does not exist: name a folder, an archive or an .nxml file of articles")
+    if source.is_file():
+        if not source.name.lower().endswith(XML + TAR):
+            raise InputError(f"{source} is no article: it must be .nxml, .xml, .tar.gz, or a folder of such")
+        names = [source.name, *(_images_below(source.parent) if source.name.lower().endswith(XML) else ())]
+        root = source.parent
+        articles = [source.name]
+    else:
+        root = source / "data" if (source / "manifest.json").is_file() else source
+        if (source / ".job").exists() and root == source:
+            raise InputError(f"{source} is unfinished: run the step that writes it again")
+        names = _walk(root)
+        articles = [name for name in names if name.lower().endswith(XML + TAR)]
+    if not articles:
+        raise InputError(f"{source} holds no article: no .nxml, .xml or .tar.gz in it")
+    pictured = {_folder(name) for name in names if _is_image(name)}
+    items = [
+        Item(path, name, _day(path), name.lower().endswith(TAR) or _folder(name) in pictured)
+        for name, path in ((name, root / name) for name in articles)
+    ]
+    return items, [(name, root / name) for name in names]
+
+
+def _walk(root: Path) -> list[str]:
+    """Article files and images below `root`, sorted. Hidden files and links are passed over: they may lead elsewhere."""
+    names = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            path = Path(folder, name)
+            wanted = name.lower().endswith(XML + TAR) or _is_image(name)
+            if wanted and not name.startswith(".") and not path.is_symlink():
+                names.append(path.relative_to(root).as_posix())
+    return sorted(names)
+
+
+def _is_image(name: str) -> bool:
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix in RANKS or suffix in VECTORS
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _day(path: Path) -> str:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
+
+
+def mark_duplicates(items: list[Item]) -> list[Item]:
+    """The items sorted by name, each with a `stem` of its own; of those that are one article all but the best marked.
+
+    Best: with images, then the latest version, then the first. Two are one article if they share a PMCID, PMID or DOI,
+    as the head of the XML states them; for an archive, as its name does.
+    """
+    ranked = sorted(enumerate(items), key=lambda e: (not e[1].images_beside, -_version(e[1].name), e[0]))
+    first: dict[str, str] = {}
+    stems: set[str] = set()
+    marked = {}
+    for index, item in ranked:
+        keys = _keys(item)
+        original = next((first[key] for key in keys if key in first), "")
+        for key in keys:
+            first.setdefault(key, original or item.name)
+        stem, n = PurePosixPath(item.name).name.split(".")[0], 1
+        while (unique := stem if n == 1 else f"{stem}-{n}") in stems:
+            n += 1
+        stems.add(unique)
+        marked[index] = Item(item.path, item.name, item.collected, item.images_beside, unique, original)
+    return [marked[index] for index in range(len(items))]
+
+
+def _version(name: str) -> int:
+    versions = [int(match[2] or 0) for match in _PMC.finditer(name)]
+    return max(versions, default=0)
+
+
+def _keys(item: Item) -> list[str]:
+    found = []
+    if not item.is_archive:
+        with item.path.open("rb") as stream:
+            head = _META_END.split(stream.read(_HEAD))[0]
+        for kind, value in _ARTICLE_ID.findall(head):
+            text = value.decode("utf-8", "replace").lower()
+            found.append(
+                f"pmc{text.removeprefix('pmc').split('.')[0]}" if kind.startswith(b"pmc") else f"{kind.decode()}:{text}"
+            )
+    if not found:
+        match = _PMC.search(PurePosixPath(item.name).name) or _PMC.search(item.name)
+        found = [f"pmc{match[1]}"] if match and item.is_archive else []
+    return found
+
+
+def read(item: Item) -> Package:
+    """An item's XML and the images beside it; of an archive that is broken or unsafe, as much as was read, and why."""
+    if item.is_archive:
+        return _read_archive(item.path)
+    package = Package()
+    try:
+        package.articles[item.path.name] = item.path.read_bytes()
+        package.images = dict(_beside(item.path.parent))
+    except OSError as error:
+        package.problem = Problem("unreadable", f"{type(error).__name__}: {error.strerror}")
+    return package
+
+
+@lru_cache(maxsize=64)
+def _beside(folder: Path) -> tuple[tuple[str, Path], ...]:
+    """Images in `folder`, and in those of its folders that hold no article of their own."""
+    return tuple((name, folder / name) for name in _images_below(folder))
+
+
+def _images_below(folder: Path) -> list[str]:
+    names = []
+    for here, folders, files in os.walk(folder):
+        folders.sort()
+        if here != str(folder) and any(name.lower().endswith(XML) for name in files):
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = Path(here, name)
+            if _is_image(name) and not name.startswith(".") and not path.is_symlink():
+                names.append(path.relative_to(folder).as_posix())
+    return sorted(names)
+
+
+def _read_archive(path: Path) -> Package:
+    """Straight from the archive: nothing is unpacked to disk, no link followed."""
+    package = Package()
+    try:
+        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+            _read_members(tar, package)
+            while stream.read(1 << 20):  # to the end, where the checksum is
+                pass
+    except Problem as problem:
+        package.problem = problem
+    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
+        package.problem = Problem("archive_broken", f"{type(error).__name__}: {error}")
+    if not package.articles and package.problem is None:
+        package.problem = Problem("no_article", "no .nxml or .xml in the archive")
+    return package
+
+
+def _read_members(tar: tarfile.TarFile, package: Package) -> None:
+    unpacked = 0
+    unsafe = None
+    for count, member in enumerate(tar):
+        unpacked += member.size
+        if count >= MAX_MEMBERS or unpacked > MAX_UNPACKED:
+            raise Problem("archive_too_large", f"over {MAX_MEMBERS:,} members or {MAX_UNPACKED:,} bytes")
+        if _outside(member.name) or (member.islnk() or member.issym()) and _outside(member.linkname):
+            unsafe = unsafe or Problem("unsafe_archive", f"member {member.name} points outside")
+            continue
+        name = PurePosixPath(member.name)
+        wanted = name.suffix.lower() in XML or _is_image(member.name)
+        if not member.isfile() or not wanted or name.name.startswith(".") or member.size > MAX_BYTES:
+            continue
+        content = tar.extractfile(member)
+        data = content.read() if content else b""
+        (package.articles if name.suffix.lower() in XML else package.images)[member.name] = data
+    if unsafe:
+        raise unsafe
+
+
+def _outside(name: str) -> bool:
+    path = name.replace("\\", "/")
+    return path.startswith("/") or ".." in path.split("/") or re.match(r"[A-Za-z]:", path) is not None

@@ -67,7 +67,9 @@ class Recipe(_Part):
     model: Model
     train: Training
     evaluate: Evaluation = Evaluation()
-    profile: Annotated[Path | None, Field(description="YAML profile of the data summary, relative to the recipe")] = None
+    profile: Annotated[Path | None, Field(description="YAML profile of the data summary, relative to the recipe")] = (
+        None
+    )
 
     def stage(self, name: str) -> Stage:
         """The settings of one training stage. Raises InputError for an unknown name."""

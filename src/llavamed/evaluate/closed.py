@@ -99,9 +99,10 @@ def alternatives(question: str) -> tuple[str, ...]:
     if re.match(r"(?:which|what|where|how|who)\b", text) and len(parts) > 2:
         parts = parts[1:]  # "Which is bigger, the liver or the kidney?"
     last = _leading(parts[-1])
-    size = max(1, len(_key(last)[0]))
-    found = [_trailing(part, size) for part in parts[:-1]] + [last]
-    return tuple(dict.fromkeys(option for option in found if option))
+    others = [_trailing(part, len(_key(last)[0]) or 1) for part in parts[:-1]]
+    size = max(len(_key(option)[0]) for option in others)
+    # "left or right kidney": what stands after as many words as the others have is shared by all.
+    return tuple(dict.fromkeys(option for option in (*others, _cut(last, size or 1)) if option))
 
 
 def _leading(part: str) -> str:
@@ -121,6 +122,13 @@ def _trailing(part: str, size: int) -> str:
             break
         taken.insert(0, word)
     return " ".join(taken)
+
+
+def _cut(option: str, size: int) -> str:
+    """The start of `option`, up to its `size`th word that matters."""
+    words = option.split()
+    end = next((n for n in range(1, len(words) + 1) if len(_key(" ".join(words[:n]))[0]) >= size), len(words))
+    return " ".join(words[:end])
 
 
 def _said(answer: str) -> str | None:

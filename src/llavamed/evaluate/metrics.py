@@ -96,7 +96,9 @@ def strict_scores(item: Item) -> dict[str, float]:
     normalised; a closed answer is right if it asserts the option that the reference asserts."""
     if item.kind == CLOSED:
         expected = asserted(item.reference, item.options, item.question)
-        return {"closed_accuracy": float(expected is not None and _asserted(item) == expected)}
+        if expected is None:  # "Not sure": no option, so only the same words are right
+            return {"closed_accuracy": float(normalise(item.answer) == normalise(item.reference) != "")}
+        return {"closed_accuracy": float(asserted(item.answer, item.options, item.question) == expected)}
     answer, reference = normalise(item.answer), normalise(item.reference)
     recall, precision, f1 = token_scores(answer, reference, min)
     exact = float(normalise(answer) == normalise(reference))
@@ -136,10 +138,6 @@ def bootstrap(values: Sequence[float], groups: Sequence[str]) -> Interval:
         means.append(sums[drawn].sum() / counts[drawn].sum())
     low, high = np.percentile(means, [2.5, 97.5])
     return [_per_cent(sums.sum() / counts.sum()), _per_cent(low), _per_cent(high)]
-
-
-def _asserted(item: Item) -> str | None:
-    return asserted(item.answer, item.options, item.question)
 
 
 def _columns(

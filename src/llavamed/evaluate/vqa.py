@@ -222,9 +222,9 @@ def _ask(
     console.print(f"loading {model.name}", highlight=False)
     from llavamed.evaluate.generate import Prompt, generate
     from llavamed.model.checkpoint import load
-    from llavamed.model.device import device_of
+    from llavamed.model.device import pick
 
-    network, processor = load(model, device=device_of(device))
+    network, processor = load(model, device=pick(device))
     real = [Prompt(f"{q.id} real", q.question, partial(open_picture, q.image)) for q in questions]
     unseen = [Prompt(f"{q.id} blank", q.question, partial(_blank, q.image)) for q in questions]
     said = generate(network, processor, [*real, *unseen], journal, max_new_tokens=max_new_tokens, batch_size=batch_size)

@@ -53,7 +53,8 @@ def write_run(folder: Path) -> Path:
     generate_template(corpus, folder / "conversations")
     model(folder / "backbone", [], backbone=find("smol").describe() | {"parameters": 1})
     first = rows(folder / "alignment", "align", 1)
-    model(folder / "aligned", [folder / "backbone", folder / "alignment"], first)
+    backbone = artifact.read_manifest(folder / "backbone")["backbone"]
+    model(folder / "aligned", [folder / "backbone", folder / "alignment"], first, backbone=backbone)
     seen = first + rows(folder / "conversations", "instruct", 3)
     model(folder / "assistant", [folder / "aligned", folder / "conversations"], seen)
     return folder

@@ -119,7 +119,7 @@ def test_dates_come_from_the_lineage(run):
 
 def test_it_says_what_the_base_weights_are(run):
     _, found, fields, page = summary(run)
-    assert {part["name"].split(" ")[0] for part in found["base_models"]} == {"SmolLM2-135M-Instruct", "DINOv2-small"}
+    assert [part["name"].split(" ")[0] for part in found["base_models"]] == ["SmolLM2-135M-Instruct", "DINOv2-small"]
     assert re.search("4 bits.*dequantised", page)
     assert re.search("motion artefacts in MRI", page)
     assert "not recorded in this lineage" in page

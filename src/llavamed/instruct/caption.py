@@ -63,7 +63,7 @@ def first_sentence(caption: str) -> str:
     said = ""
     for sentence in sentences(text):
         said = f"{said} {_clean(sentence)}".strip()
-        if len(re.findall(r"\w+", said)) >= MIN_WORDS:
+        if len(re.findall(r"\w+", re.sub(r"\(.*?\)", "", said))) >= MIN_WORDS:
             break
     return said
 

@@ -71,7 +71,7 @@ def write_one(figure: Json, *, template: Json, weights: dict[str, dict[str, Weig
     for topic, value in values.items():
         texts = template["topics"][topic]
         ask = (draw(texts["ask"], "ask", topic, *key), words(topic, value))
-        confirm = _confirm(topic, value, texts["confirm"], weights[figure["split"]][topic], key)
+        confirm = _confirm(topic, value, texts.get("confirm", []), weights[figure["split"]][topic], key)
         if topic == "kind":
             kind = ask
             turns += [ask, *confirm]
@@ -136,9 +136,9 @@ def balance(counts: dict[str, int]) -> Weights:
 
 
 def _confirm(topic: str, value: str, texts: list[str], weights: Weights, key: tuple[Any, ...]) -> Turns:
-    """A yes or no question on `value`, or none where the split knows no other value to ask for."""
+    """A yes or no question on `value`, or none where there are no `texts` or the split knows no other value."""
     others = {other: weight for other, weight in weights.items() if other != value}
-    if not others:
+    if not texts or not others:
         return []
     right = place("right", topic, *key) < 0.5
     asked = value if right else _weighted(others, place("wrong", topic, *key))

@@ -128,7 +128,7 @@ def _of_model(line: list[Json]) -> Facts:
         ),
         "lineage": Fact([{"kind": m["kind"], "hash": m["hash"]} for m in line], f"{name(model)}: parents, to the root"),
     }
-    bases = [m for m in line if m.get("backbone")]
+    bases = [m for m in line if m.get("backbone") and not m["parents"]]  # training passes the note on
     if bases:
         facts["base"] = Fact([m["backbone"] for m in bases], "; ".join(f"{name(m)}: backbone" for m in bases))
     return facts

@@ -40,8 +40,10 @@ def write_corpus(folder: Path, files: list[tuple[str, list[dict]]], parents: lis
     for index, (split, rows) in enumerate(files):
         artifact.write_table(job.out / f"data/{split}-{index:05d}.parquet", rows, FIGURES)
     every = [row for _, rows in files for row in rows]
-    histograms = {name: Counter(str(row[name] or "none") for row in every) for name in ("licence", "year", "language")}
-    histograms["modality"] = Counter(entry["name"] for row in every for entry in row["modality"])
+    histograms = {
+        name: Counter(str(row[name] or "unknown") for row in every) for name in ("licence", "year", "language")
+    }
+    histograms["modality"] = Counter(row["modality"][0]["name"] if row["modality"] else "unknown" for row in every)
     counts = {"figures": {"in": len(every) + 2, "kept": len(every), "excluded": {"no_image": 2}}}
     artifact.publish(job, counts=counts, histograms=histograms)
     return folder

@@ -38,8 +38,8 @@ def rows(conversations: Path, stage: str, times: int) -> list[dict]:
 def write_run(folder: Path) -> Path:
     job = artifact.start(folder / "articles", "articles", {})
     artifact.write_text(job.out / "data" / "a.txt", "an article")
-    source = {"package": "pictures", "version": "1.2", "licence": "CC0"}
-    artifact.publish(job, counts={}, collected="2026-10-05", sources=[source])
+    source = {"package": "pictures", "version": "1.2", "licence": "CC0", "url": "https://example.org/pictures"}
+    artifact.publish(job, counts={}, collected={"earliest": "2026-10-01", "latest": "2026-10-05"}, sources=[source])
     photos = [figure(500 + i, "train", "clinical_photo", "Intraoral view of the patient's teeth.") for i in range(3)]
     nothing = figure(600, "train", None, "A view of the cut surface.") | {"licence": None, "year": None}
     empty = figure(601, "train", "ct", "")

@@ -60,9 +60,9 @@ def recount(run):
         "image_tokens": 68 * len(pairs),
         "image_tokens_read": int((seen.image_tokens * seen.times_seen).sum()),
         "passes": int(seen.times_seen.sum()),
-        "kinds": Counter(row["modality"][0]["name"] if row["modality"] else "none" for row in corpus
+        "kinds": Counter(row["modality"][0]["name"] if row["modality"] else "unknown" for row in corpus
                          if row["pair_id"] in pairs),
-        "licences": Counter(row["licence"] or "none" for row in corpus if row["pair_id"] in pairs),
+        "licences": Counter(row["licence"] or "unknown" for row in corpus if row["pair_id"] in pairs),
         "articles": len({row["pmcid"] for row in corpus if row["pair_id"] in pairs}),
     }  # fmt: skip
 

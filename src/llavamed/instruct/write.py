@@ -128,14 +128,14 @@ def _said(turns: Turns) -> list[Json]:
 
 def _count(figure: Json, turns: Turns) -> Json:
     text = [part for turn in turns for part in turn]
-    names = {entry["name"] for entry in figure["modality"] or []} or {"none"}
-    histograms = {key: {"none" if figure[key] is None else str(figure[key]): 1} for key in HISTOGRAMS}
+    first = figure["modality"][0]["name"] if figure["modality"] else "unknown"  # as the corpus counts them
+    values = {"modality": first, **{key: str(figure[key] or "unknown") for key in HISTOGRAMS}}
     return {
         "conversations": 1,
         "turns": len(turns),
         "words": sum(len(part.split()) for part in text),
         "characters": sum(map(len, text)),
-        "histograms": {**histograms, "modality": dict.fromkeys(names, 1)},
+        "histograms": {name: {value: 1} for name, value in values.items()},
     }
 
 

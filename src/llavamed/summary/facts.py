@@ -177,7 +177,7 @@ def _from_tables(tables: list[tuple[Path, Json]], figures: set[str]) -> Facts:
                 found.add(row["pair_id"])
                 articles.add(row["pmcid"])
                 for fact, column in COLUMNS.items():
-                    counts[fact].update(_values(row[column]))
+                    counts[fact][_value(row[column])] += 1
     where = f"{_names(m for _, m in tables)}, data: rows whose pair_id was seen"
     facts = {f"seen.{fact}": Fact(_sorted(count), f"{where}, by {COLUMNS[fact]}") for fact, count in counts.items()}
     facts["seen.articles"] = Fact(len(articles), f"{where}, distinct pmcid")
@@ -239,15 +239,15 @@ def _of_collected(line: list[Json]) -> Facts:
 
 def _collected(manifest: Json) -> list[str]:
     """The days (YYYY-MM-DD) on which an artifact's raw material was acquired."""
-    extra = manifest.get("collected")
-    return [*manifest["histograms"].get("collected", {}), *([extra] if isinstance(extra, str) else [])]
+    extra = manifest.get("collected", {}).get("latest")
+    return [*manifest["histograms"].get("collected", {}), *([extra] if extra else [])]
 
 
-def _values(value: Any) -> list[str]:
-    """What one cell adds to a histogram: a modality counts under each of its names, an empty cell as "none"."""
+def _value(value: Any) -> str:
+    """What a cell counts as, by the corpus's rule: the first (surest) kind of image; an empty cell as unknown."""
     if isinstance(value, list):
-        return sorted({entry["name"] for entry in value}) or ["none"]
-    return ["none" if value is None else str(value)]
+        value = value[0]["name"] if value else None
+    return str(value or "unknown")
 
 
 def _sorted(count: Counter[str]) -> dict[str, int]:

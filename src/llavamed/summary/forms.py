@@ -142,7 +142,7 @@ def _languages(facts: Facts) -> tuple[str, list[Fact]] | None:
 
 def _years(facts: Facts) -> tuple[str, list[Fact]] | None:
     fact = facts.get("seen.years")
-    known = sorted(int(year) for year in fact.value if year != "none") if fact else []
+    known = sorted(int(year) for year in fact.value if year != "unknown") if fact else []
     return (f"Published {known[0]} to {known[-1]}.", [fact]) if fact and known else None
 
 
@@ -156,7 +156,7 @@ def _image_size(facts: Facts) -> tuple[str, list[Fact]]:
 
 
 def _kinds(facts: Facts) -> tuple[str, list[Fact]]:
-    words = {**KINDS, "none": "not classified"}
+    words = {**KINDS, "unknown": "not known"}
     seen = _histogram(facts, "kinds", "Kinds of image seen in training", words)
     if seen:
         return seen
@@ -197,8 +197,8 @@ def _sources(facts: Facts) -> tuple[str, list[Fact]] | None:
     fact = facts.get("collected.sources")
     if fact is None:
         return None
-    listed = "; ".join(" ".join(f"{key}: {value}" for key, value in source.items()) for source in fact.value)
-    return f"Sources: {listed}.", [fact]
+    listed = "; ".join(f"{s['package']} {s['version']} ({s['licence']}), {s['url']}" for s in fact.value)
+    return f"Pictures come from these packages: {listed}.", [fact]
 
 
 def _clinical(facts: Facts) -> tuple[str, list[Fact]] | None:
@@ -235,10 +235,10 @@ def _copyright(facts: Facts) -> tuple[str, list[Fact]] | None:
     fact = facts.get("seen.licences") or facts.get("collected.licences")
     if fact is None:
         return None
-    none = fact.value.get("none", 0)
+    none = fact.value.get("unknown", 0)
     sentence = (
         "Yes: articles are under their authors' or publishers' copyright, except those in the public domain. Licences, "
-        f"by figure: {_listed(fact.value, {'none': 'no licence found'})}."
+        f"by figure: {_listed(fact.value, {'unknown': 'no licence found'})}."
     )
     return (f"{sentence} Where none was found, none may be assumed." if none else sentence), [fact]
 

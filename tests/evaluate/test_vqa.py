@@ -110,7 +110,8 @@ def test_batches_change_no_answer(tiny, conversations, tmp_path):
     from llavamed.model.checkpoint import load
 
     model, processor = load(tiny)
-    model.generation_config.update(suppress_tokens=[model.generation_config.eos_token_id])
+    for parameter in model.model.language_model.layers.parameters():  # so that answers differ
+        parameter.data = parameter.data * 8
     questions = questions_of(conversations)[:6]
     prompts = [Prompt(q.id, q.question, lambda q=q: open_picture(q.image)) for q in questions]
     said = [

@@ -175,10 +175,8 @@ def _latest(facts: Facts) -> tuple[str, list[Fact]] | None:
 
 def _first_use(facts: Facts) -> tuple[str, list[Fact]]:
     fact = facts["training.first"]
-    sentence = (
-        f"{fact.value}, in the earliest training that this lineage records. The base weights were trained before."
-    )
-    return (sentence if "base" in facts else sentence.partition(" The base")[0]), [fact]
+    before = " The base weights were trained before." if _pretrained(facts) else ""
+    return f"{fact.value}, in the earliest training that this lineage records.{before}", [fact]
 
 
 def _public(facts: Facts) -> tuple[str, list[Fact]] | None:
@@ -186,9 +184,11 @@ def _public(facts: Facts) -> tuple[str, list[Fact]] | None:
     if licences is None:
         return None
     which = "seen in training" if "seen.licences" in facts else "collected"
-    open_ = any(key.startswith(("CC", "public domain")) for key in licences.value)
+    free = any(key.startswith(("CC", "PDM")) for key in licences.value)  # the corpus's codes
     answer = (
-        "Yes: figures and captions of openly licensed articles." if open_ else "No openly licensed article is known."
+        "Yes: figures and captions of articles under Creative Commons licences or in the public domain."
+        if free
+        else "No article under a Creative Commons licence or in the public domain is known."
     )
     return f"{answer} Licences of the figures {which}: {_listed(licences.value)}.", [licences]
 
@@ -225,10 +225,13 @@ def _synthetic(facts: Facts) -> tuple[str, list[Fact]]:
 
 
 def _base_unknown(facts: Facts) -> tuple[str, list[Fact]] | None:
-    fact = facts.get("base")
-    if fact is None or not any(base["parts"] for base in fact.value):
+    if not _pretrained(facts):
         return None
-    return "Whether the base weights were trained on such data is not known from this lineage.", [fact]
+    return "Whether the base weights were trained on such data is not known from this lineage.", [facts["base"]]
+
+
+def _pretrained(facts: Facts) -> bool:
+    return "base" in facts and any(base["parts"] for base in facts["base"].value)
 
 
 def _copyright(facts: Facts) -> tuple[str, list[Fact]] | None:

@@ -1,0 +1,179 @@
+"""`llavamed corpus show`: a corpus as tables in the terminal and as a page with its pictures."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from markupsafe import Markup
+from rich.columns import Columns
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from llavamed import artifact, pages
+from llavamed.artifact import Json
+from llavamed.corpus.schema import KINDS, SPLITS
+from llavamed.errors import InputError
+from llavamed.pick import pick
+
+PICTURES = 60  # in the gallery
+EXCLUDED = 40  # examples of what was left out
+UNKNOWN = "not known"
+_COLUMNS = ["pair_id", "pmcid", "licence", "year", "language", "modality", "split"]
+
+
+@dataclass
+class Survey:
+    """What a corpus holds. `counts`: of the manifest. The rest is counted in the tables, one figure once in each."""
+
+    counts: Json
+    figures: dict[str, Counter[str]] = field(default_factory=dict)  # title -> value -> figures
+
+    @property
+    def kept(self) -> int:
+        """Figures."""
+        return sum(next(iter(self.figures.values())).values())
+
+
+def show(folder: Path, *, page: Path | None = None) -> tuple[list[RenderableType], Path]:
+    """Write the page of the corpus in `folder` (to `<folder>.html` if not named) and return tables for the terminal.
+
+    Raises:
+        InputError: `folder` is no finished corpus, or the page would lie inside it.
+    """
+    artifact.require(folder, "corpus")
+    place = folder.resolve()
+    target = page or place.with_name(f"{place.name}.html")
+    if target.is_dir() or target.resolve().is_relative_to(place):
+        raise InputError(f"{target}: name a file outside the corpus with -o, such as {place.name}.html")
+    found = survey(folder)
+    sections = [
+        ("What it holds", counted(found)),
+        ("Figures", [gallery(folder, PICTURES)]),
+        ("Left out", _left_out(folder, found)),
+    ]
+    subtitle = "Figures as read from open articles. Each is under the licence of its article."
+    artifact.write_text(target, pages.page(f"Corpus: {found.kept:,} figures", sections, subtitle))
+    return _terminal(found), target
+
+
+def survey(folder: Path) -> Survey:
+    """Count the tables of a corpus, a row group in memory at a time."""
+    kinds, licences, years, splits, languages = (Counter[str]() for _ in range(5))
+    for row in artifact.read_rows(folder, columns=_COLUMNS):
+        kinds[kind_of(row)] += 1
+        licences[row["licence"] or UNKNOWN] += 1
+        years[str(row["year"] or UNKNOWN)] += 1
+        splits[row["split"] or UNKNOWN] += 1
+        languages[row["language"] or UNKNOWN] += 1
+    order = [split for split in (*SPLITS, UNKNOWN) if split in splits]
+    figures = {
+        "Kinds of image": _ranked(kinds),
+        "Licences": _ranked(licences),
+        "Years": Counter({year: years[year] for year in sorted(years)}),
+        "Splits": Counter({split: splits[split] for split in order}),
+        "Languages": _ranked(languages),
+    }
+    return Survey(artifact.read_manifest(folder).get("counts", {}), figures)
+
+
+def kind_of(row: Json) -> str:
+    """A figure's kind of image in words: the surest one."""
+    kinds = row["modality"] or []
+    return KINDS.get(kinds[0]["name"], kinds[0]["name"]) if kinds else UNKNOWN
+
+
+def counted(found: Survey) -> list[Markup]:
+    """What came in, what was kept, what was left out and why, and the kept figures by what is known of them."""
+    flow = pages.table("Kept and left out", ["", "in", "kept", "left out"], _flow(found), numeric=(1, 2, 3))
+    reasons = [
+        pages.bars(f"Left out: {what}, by reason", _ranked(count["excluded"]), "reason")
+        for what, count in found.counts.items()
+        if count["excluded"]
+    ]
+    charts = {title: pages.bars(title, counts, title.lower()) for title, counts in found.figures.items()}
+    small = pages.stack(charts["Licences"], charts["Splits"], charts["Languages"])
+    return [
+        flow,
+        *([pages.row(*reasons)] if reasons else []),
+        pages.row(charts["Kinds of image"], charts["Years"], small),
+    ]
+
+
+def gallery(folder: Path, n: int) -> Markup:
+    """Up to `n` figures, spread over the kinds of image, with caption, mentions and licence."""
+    rows = pick(artifact.tables(folder), n, kind_of, ["modality"])
+    return pages.gallery(_card(row) for row in rows)
+
+
+def _card(row: Json) -> pages.Card:
+    kind, label, caption = kind_of(row), (row["fig_label"] or "Figure").rstrip(".:"), row["fig_caption"]
+    mentions = row["in_text_mention"] or []
+    source = (row["journal"], str(row["year"] or ""), row["pmcid"] or row["pmid"] or "", row["doi"])
+    lines = [("" if n else "Cited in the text", words) for n, words in enumerate(mentions[:3])]
+    lines.append(("From", " · ".join(filter(None, (row["title"], *source)))))
+    return pages.Card(
+        image=(row["image"] or {}).get("bytes"),
+        caption=f"{label}. {caption}" if caption else f"{label} (no caption)",
+        lines=lines,
+        tags=[kind, row["licence"] or "licence not known", row["split"] or UNKNOWN],
+        alt=f"{kind}: {label} of {row['pmcid'] or row['pair_id']}",
+        lang=row["language"] or "",
+    )
+
+
+def _left_out(folder: Path, found: Survey) -> list[Markup]:
+    files = artifact.tables(folder, "excluded")
+    total = sum(sum(count["excluded"].values()) for count in found.counts.values())
+    if not files or not total:
+        return [pages.text("Nothing was left out.")]
+    rows = pick(files, EXCLUDED, _reason, ["reason"], key=("source", "pair_id", "fig_label", "detail"))
+    shown = [
+        (
+            row["reason"],
+            " ".join(filter(None, (row["pmcid"] or row["source"], row["fig_label"]))),
+            row["detail"] or "",
+            _start(row["fig_caption"] or row["title"] or ""),
+        )
+        for row in rows
+    ]
+    words = f"{len(shown)} of {total:,} records that were left out; the folder `excluded` holds all of them."
+    return [pages.note(words), pages.table("Examples", ["reason", "record", "detail", "caption or title"], shown)]
+
+
+def _reason(row: Json) -> str:
+    return str(row["reason"])
+
+
+def _start(words: str, length: int = 140) -> str:
+    return words if len(words) <= length else words[:length].rsplit(" ", 1)[0] + " …"
+
+
+def _ranked(counts: dict[str, int]) -> Counter[str]:
+    return Counter(dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
+
+
+def _flow(found: Survey) -> list[tuple[str, int, int, int]]:
+    return [(what, count["in"], count["kept"], sum(count["excluded"].values())) for what, count in found.counts.items()]
+
+
+def _terminal(found: Survey) -> list[RenderableType]:
+    flow = _table("Kept and left out", ("", "in", "kept", "left out"), _flow(found))
+    reasons = [
+        _table(f"Left out: {what}", ("reason", "number"), _ranked(count["excluded"]).items())
+        for what, count in found.counts.items()
+        if count["excluded"]
+    ]
+    kept = [_table(title, ("", "figures"), counts.items()) for title, counts in found.figures.items()]
+    return [flow, Columns([*reasons, *kept], padding=(0, 4))]
+
+
+def _table(title: str, headers: Iterable[str], rows: Iterable[tuple[str | int, ...]]) -> Table:
+    """Text comes from articles: never read as markup."""
+    shown = Table(title=Text(title, style="bold"), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for n, header in enumerate(headers):
+        shown.add_column(header, justify="right" if n else "left")
+    for row in rows:
+        shown.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else cell) for cell in row))
+    return shown

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -22,9 +21,11 @@ SHARD = 32  # article files
 _SCHEMAS = {"data": FIGURES, "excluded": EXCLUDED}
 _TEXT = EXCLUDED.names[:-3]
 # "(A)", "a)", "(b–d)", "A:" or "left panel": a caption that tells of several pictures.
+_LETTERS = r"[a-h](?:\s?[-–,&/]\s?[a-h]|\s(?:and|to)\s[a-h])*"
 _PANELS = re.compile(
-    r"[(\[]\s*[a-h](?:\s?[-–,&/]\s?[a-h]|\s(?:and|to)\s[a-h])*\s*[)\]]|(?:^|[.;:,]\s)[a-hA-H]\)\s|(?:^|[.;]\s)[A-H][:.,]?\s(?=[A-Z])"
-    r"|\b(?:panels?|(?:top|bottom|upper|lower|left|right|middle) (?:panel|row|column|image|picture)s?)\b|[(\[](?:left|right|top|bottom)[)\]]",
+    rf"[(\[]\s*{_LETTERS}\s*[)\]]|(?:^|[.;:,]\s)[a-h]\)\s|(?:^|[.;]\s)(?-i:[A-H])[:.,]?\s(?=(?-i:[A-Z]))"
+    r"|\b(?:panels?|(?:top|bottom|upper|lower|left|right|middle) (?:panel|row|column|image|picture)s?)\b"
+    r"|[(\[](?:left|right|top|bottom)[)\]]",
     re.IGNORECASE,
 )
 
@@ -72,8 +73,9 @@ def _publish(job: artifact.Job, facts: Json) -> Json:
     splits = [split for split in SPLITS if artifact.has_rows(job.out, split)]
     figures = counts["figures"]
     text = (
-        f"{figures['kept']:,} figures of {counts['articles']['kept']:,} open articles, with caption, the sentences that "
-        "cite them, licence and kind of image. Each figure carries its article's licence: see `licence` and `licence_url`.\n\n"
+        f"{figures['kept']:,} figures of {counts['articles']['kept']:,} open articles, with caption, the sentences "
+        "that cite them, licence and kind of image. Each figure is under its article's licence: see `licence`, "
+        "`licence_url`.\n\n"
         f"Left out: {sum(figures['excluded'].values()):,} figures; `excluded/` holds their text and the reason."
     )
     return artifact.publish(

@@ -132,13 +132,14 @@ def picture(data: bytes, name: str, max_side: int) -> Picture:
     stored = out.getvalue()
     with Image.open(io.BytesIO(stored)) as again:
         fingerprint = phash(again)
-    return Picture(stored, name + suffix, *image.size, hashlib.sha256(stored).hexdigest(), fingerprint)
+    width, height = image.size
+    return Picture(stored, name + suffix, width, height, hashlib.sha256(stored).hexdigest(), fingerprint)
 
 
 def phash(image: Image.Image) -> str:
-    """64-bit perceptual hash, 16 hex digits: which of the 8 x 8 lowest DCT terms of a 32 x 32 grey copy pass their median.
+    """64-bit perceptual hash, 16 hex digits: which of the 8 x 8 lowest DCT terms of a 32 x 32 copy top their median.
 
-    The same bits as `imagehash.phash` (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions").
+    The bits of `imagehash.phash` (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions").
     """
     grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float64)
     low = np.round(_DCT @ grey @ _DCT.T, 6)  # rounded, so that what is zero but for the last bit is zero

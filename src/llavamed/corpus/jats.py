@@ -1,4 +1,4 @@
-"""JATS bytes -> article records with their figures. Pure: no file, no network, no DTD, no entity but character names."""
+"""JATS bytes -> article records with their figures. Pure: no file, network, DTD, or entity but character names."""
 
 import codecs
 import re
@@ -18,7 +18,7 @@ _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _ENTITY = re.compile(rb"&([A-Za-z][A-Za-z0-9]{1,31});")
 _KEPT = (b"amp", b"lt", b"gt", b"quot", b"apos")
 _PMCID = re.compile(r"(?:PMC)?(\d+)(?:\.\d+)?$", re.IGNORECASE)
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, "<\0".encode()[:2], b"\0<")
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"<\0", b"\0<")
 _NOT_PUBLISHED = ("pmc-release", "nihms-submitted", "received", "accepted")
 
 
@@ -237,7 +237,7 @@ def _text(element: Element | None, without: frozenset[str] = frozenset()) -> str
 
 
 def _href(element: Element) -> str:
-    return next((v.strip() for k, v in element.attrib.items() if str(k).rpartition("}")[2] == "href"), "")
+    return next((str(v).strip() for k, v in element.attrib.items() if str(k).rpartition("}")[2] == "href"), "")
 
 
 def _year(meta: Element) -> int | None:

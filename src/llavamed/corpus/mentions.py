@@ -1,31 +1,37 @@
 """The sentences that cite each figure, and which figures a citation such as "Figs 2-4" reaches."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from lxml import etree
 
-from llavamed.corpus.text import BLOCKS, Run, flat, run, sentence_spans
+from llavamed.corpus.text import BLOCKS, flat, run, sentence_spans
 
 Element = etree._Element
 _NUMBER = re.compile(r"(.*?)(\d+)\D*$", re.S)
 _RANGE = re.compile(
-    r"(\d+)\s?[A-Za-z]?\)?\s?(?:[‐-―−-]|to|through|thru)\s?(?:(?:figures?|figs?)\.?\s?)?S?\s?(\d+)", re.IGNORECASE
+    r"(?<!\w)S?(\d+)\s?[A-Za-z]?\)?\s?(?:[‐-–−-]|to|through|thru)\s?(?:(?:figures?|figs?)\.?\s?)?S?(\d+)(?![\d%])",
+    re.IGNORECASE,
 )
-_PLURAL = re.compile(r"fig(?:ure)?s\b[^.;]{0,12}$", re.IGNORECASE)
+_BEFORE_RANGE = re.compile(
+    r"(?:\b(?:fig(?:ure)?|scheme|plate|chart|graph|image|photo)s?\.?|[,;&(]|\band)\s?$", re.IGNORECASE
+)
+_PLURAL = re.compile(r"s\b[^.;]{0,12}$", re.IGNORECASE)
 
 
 def mentions(article: Element, figures: list[Element]) -> list[list[str]]:
-    """For each of `figures` (the article's `<fig>` elements in order) the sentences that cite it, each once, in order."""
+    """For each of `figures` (all `<fig>` elements in order) the sentences that cite it, once each, in order."""
     found: list[dict[str, None]] = [{} for _ in figures]
     reached_by = _ids(figures)
     places = [_place(figure, index) for index, figure in enumerate(figures)]
     for block in _citing_blocks(article, reached_by):
-        text = run(block, "xref")
-        sentences = sentence_spans(text.text)
-        for offset, index in _citations(text, reached_by, places):
-            begin, end = next(span for span in sentences if offset < span[1])
-            found[index][text.text[begin:end].strip()] = None
+        marked = run(block, "xref")
+        text = marked.text
+        sentences = sentence_spans(text)
+        for offset, index in _citations(text, marked.spans, reached_by, places):
+            begin, end = sentences[bisect_right(sentences, offset, key=lambda span: span[0]) - 1]
+            found[index][text[begin:end].strip()] = None
     return [list(sentences) for sentences in found]
 
 
@@ -51,31 +57,33 @@ def _citing_blocks(article: Element, reached_by: dict[str, list[int]]) -> Iterat
                 yield block
 
 
-def _citations(text: Run, reached_by: dict[str, list[int]], places: list[tuple[str, int]]) -> Iterator[tuple[int, int]]:
+def _citations(
+    text: str, xrefs: list[tuple[int, int, Element]], reached_by: dict[str, list[int]], places: list[tuple[str, int]]
+) -> Iterator[tuple[int, int]]:
     """(offset in the text, figure) for every figure a citation names or reaches."""
     spans = []
-    for begin, end, xref in text.spans:
+    for begin, end, xref in xrefs:
         cited = [index for name in xref.get("rid", "").split() for index in reached_by.get(name, ())]
-        # A citation without text of its own stands where it is, or at the end of what came before.
-        offset = min(begin, len(text.text) - 1)
+        offset = min(begin, len(text) - 1)  # one without text of its own belongs to what came before
         yield from ((offset, index) for index in cited if offset >= 0)
         if cited:
             spans.append((begin, end, cited))
-    for match in _RANGE.finditer(text.text):
+    for match in _RANGE.finditer(text):
         first, last = int(match[1]), int(match[2])
-        for begin, end, cited in spans:
-            touches = begin < match.end() and match.start() < end
-            series = {places[index][0] for index in cited if places[index][1] in (first, last)}
-            if not touches or not series:
-                continue
-            whole = begin <= match.start(2) < end or any(b <= match.start(2) < e for b, e, _ in spans)
-            if whole or not match[0].lower().count("to") or _PLURAL.search(text.text, 0, match.start()):
-                inside = (i for i, (name, number) in enumerate(places) if name in series and first <= number <= last)
-                yield from ((match.start(), index) for index in inside)
+        before = text[max(0, match.start() - 40) : match.start()]
+        touched = [(begin, cited) for begin, end, cited in spans if begin < match.end() and match.start() < end]
+        tagged = any(begin == match.start() for begin, _ in touched)
+        # "Fig. 2 to 3 mm": words make a range only between two citations, or after a plural.
+        words = "to" in match[0].lower() or "thr" in match[0].lower()
+        if not (tagged or _BEFORE_RANGE.search(before)) or (words and len(touched) < 2 and not _PLURAL.search(before)):
+            continue
+        series = {places[i][0] for _, cited in touched for i in cited if places[i][1] in (first, last)}
+        inside = [i for i, (name, number) in enumerate(places) if name in series and first <= number <= last]
+        yield from ((match.start(), index) for index in inside)
 
 
 def _place(figure: Element, index: int) -> tuple[str, int]:
-    """(series, number) by the figure's label: ("", 2) for "Figure 2", ("s", 1) for "Fig. S1"; by its place without one."""
+    """(series, number) by its label: ("", 2) for "Figure 2", ("s", 1) for "Fig. S1"; by its place where it has none."""
     match = _NUMBER.match(flat(figure.find("label")))
     if not match or len(match[2]) > 6:
         return "", index + 1

@@ -99,7 +99,7 @@ def _list(source: Path) -> tuple[list[Item], list[tuple[str, Path]]]:
 
 
 def _walk(root: Path) -> list[str]:
-    """Article files and images below `root`, sorted. Hidden files and links are passed over: they may lead elsewhere."""
+    """Article files and images below `root`, sorted. Hidden files are passed over, and links: they may lead outside."""
     names = []
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -226,7 +226,7 @@ def _read_members(tar: tarfile.TarFile, package: Package) -> None:
         unpacked += member.size
         if count >= MAX_MEMBERS or unpacked > MAX_UNPACKED:
             raise Problem("archive_too_large", f"over {MAX_MEMBERS:,} members or {MAX_UNPACKED:,} bytes")
-        if _outside(member.name) or (member.islnk() or member.issym()) and _outside(member.linkname):
+        if _outside(member.name) or ((member.islnk() or member.issym()) and _outside(member.linkname)):
             unsafe = unsafe or Problem("unsafe_archive", f"member {member.name} points outside")
             continue
         name = PurePosixPath(member.name)

@@ -32,7 +32,7 @@ def figure(number: int, split: str, kind: str | None, caption: str) -> dict:
     domain = {name: key == kind for name, key in DOMAINS.items()}
     image = {"bytes": picture.getvalue(), "path": f"{number}.png"}
     return {**text, "year": 2015 + number % 3, "fig_caption": caption, "image": image, "modality": modality,
-            "domain": domain, "split": split}  # fmt: skip
+            "domain": domain, "single_plot": True, "split": split}  # fmt: skip
 
 
 def write_corpus(folder: Path, files: list[tuple[str, list[dict]]], parents: list[Path] | None = None) -> Path:

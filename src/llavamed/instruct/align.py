@@ -35,7 +35,8 @@ def align(
     if job.manifest is None:
         questions = yaml.safe_load(QUESTIONS.read_text(encoding="utf-8"))
         writer = partial(write_one, questions=questions, seed=seed, limit=_limit(corpus, n, seed))
-        job.manifest = write_set(job, corpus, writer, teacher="caption", models=[], text=CARD, workers=workers)
+        writers = {path.relative_to(corpus).as_posix(): writer for path in artifact.tables(corpus)}
+        job.manifest = write_set(job, corpus, writers, teacher="caption", models=[], text=CARD, workers=workers)
     return result(job.manifest, folder)
 
 

@@ -12,7 +12,7 @@ _LABEL = re.compile(
 )
 _LETTERS = r"[A-Za-z](?:\s?[-–,&/]\s?[A-Za-z]|,?\s(?:and|to)\s[A-Za-z])*"
 _PANEL = re.compile(
-    rf"(?:^|\s+|(?<=[.,;:]))[(\[]\s*(?:panels?\s+)?(?:{_LETTERS}|[ivx]{{1,4}}|\d)\s*[)\]]:?", re.IGNORECASE
+    rf"(?:^|\s+|(?<=[.,;:]))[(\[]\s*(?!H\s?&\s?E)(?:panels?\s+)?(?:{_LETTERS}|[ivx]{{1,4}}|\d)\s*[)\]]:?", re.IGNORECASE
 )
 _PANEL_BARE = re.compile(
     rf"(?:^|(?<=[.;,:]\s)|(?<=\band\s)|(?<=\bof\s))(?:panels?\s+)?{_LETTERS}\)\s"

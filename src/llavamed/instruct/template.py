@@ -1,14 +1,13 @@
 """A teacher that is no model: short conversations by rule, from a figure's kind and its caption.
 
-What is asked stands in template.yaml. Every question is drawn by hash, and so is the right answer of a yes or no
-question, whose wrong values are drawn such that the question alone does not give the answer away.
+What is asked stands in template.yaml. Questions, their order and their wording are drawn by hash. Which yes or no
+question a figure gets is planned over its whole split, so that the question alone does not give the answer away.
 """
 
 import re
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
@@ -22,14 +21,15 @@ from llavamed.instruct.write import Excluded, Turns, draw, kind_of, open_set, pl
 
 TEMPLATE = Path(__file__).with_name("template.yaml")
 VERSION = "1"  # of the rules in this file and in caption.py
-COLUMNS = ["pair_id", "fig_caption", "modality", "split"]
+COLUMNS = ["pair_id", "fig_caption", "modality", "single_plot", "split"]
 
 CARD = """Short conversations written by rule: no language model was used. The kind of image is the corpus's, other
 answers are words found in the caption, and the open question is answered by the caption's first sentence, without panel
-letters, citations and references to the text. Yes and no are equally frequent. Each caption keeps its article's
-licence."""
+letters, citations and references to the text. Yes and no are equally frequent for each kind asked about. Each caption
+keeps its article's licence."""
 
-Weights = dict[str, float]
+Found = list[tuple[str, str, str, str]]  # split, topic, pair_id, value
+Asked = dict[tuple[str, str], str]  # (topic, pair_id) -> the value that the yes or no question names
 
 
 def generate_template(corpus: Path, folder: Path, *, seed: int = 0, workers: int = 1, force: bool = False) -> Json:
@@ -43,23 +43,21 @@ def generate_template(corpus: Path, folder: Path, *, seed: int = 0, workers: int
     job = open_set(corpus, folder, "template", {"seed": seed, "version": VERSION}, TEMPLATE, force)
     if job.manifest is None:
         template = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
-        count = partial(count_values, topics=template["topics"])
-        counts: Json = {}
-        for part in map_shards(count, artifact.tables(corpus), workers):
-            counts = artifact.add(counts, part)
-        weights = {split: {t: balance(values) for t, values in topics.items()} for split, topics in counts.items()}
-        writer = partial(write_one, template=template, weights=weights, seed=seed)
-        model = {
-            "name": "template",
-            "version": VERSION,
-            "prompt_hash": job.settings["prompt_hash"],
-            "ai": False,
-        }
-        job.manifest = write_set(job, corpus, writer, teacher="template", models=[model], text=CARD, workers=workers)
+        find = partial(find_values, topics=template["topics"])
+        found = dict(sorted(map_shards(find, artifact.tables(corpus), workers)))
+        asked = plan([entry for entries in found.values() for entry in entries], template["topics"], seed)
+        writers = {}
+        for name, entries in found.items():
+            keys = ((topic, pair) for _, topic, pair, _ in entries)
+            own = {key: asked[key] for key in keys if key in asked}
+            writers[f"data/{name}"] = partial(write_one, template=template, asked=own, seed=seed)
+        prompt_hash = job.settings["prompt_hash"]
+        model = {"name": "template", "version": VERSION, "prompt_hash": prompt_hash, "ai": False}
+        job.manifest = write_set(job, corpus, writers, teacher="template", models=[model], text=CARD, workers=workers)
     return result(job.manifest, folder)
 
 
-def write_one(figure: Json, *, template: Json, weights: dict[str, dict[str, Weights]], seed: int) -> Turns:
+def write_one(figure: Json, *, template: Json, asked: Asked, seed: int) -> Turns:
     """The figure's turns in a drawn order. Raises Excluded where the caption says nothing."""
     sentence = first_sentence(figure["fig_caption"] or "")
     if not sentence:
@@ -71,7 +69,7 @@ def write_one(figure: Json, *, template: Json, weights: dict[str, dict[str, Weig
     for topic, value in values.items():
         texts = template["topics"][topic]
         ask = (draw(texts["ask"], "ask", topic, *key), words(topic, value))
-        confirm = _confirm(topic, value, texts.get("confirm", []), weights[figure["split"]][topic], key)
+        confirm = _confirm(topic, value, asked.get((topic, figure["pair_id"])), texts, key)
         if topic == "kind":
             kind = ask
             turns += [ask, *confirm]
@@ -102,58 +100,61 @@ def words(topic: str, value: str) -> str:
     return KINDS[value] if topic == "kind" else value
 
 
-def count_values(path: Path, topics: Json) -> dict[str, dict[str, dict[str, int]]]:
-    """How many figures of one file have each value: split -> topic -> value -> number."""
-    counts: dict[str, dict[str, Counter[str]]] = {}
+def find_values(path: Path, topics: Json) -> tuple[str, Found]:
+    """The file's name, and all that is known of its figures."""
+    found = []
     for figure in pq.read_table(path, columns=COLUMNS).to_pylist():
-        for topic, value in values_of(figure, first_sentence(figure["fig_caption"] or ""), topics).items():
-            counts.setdefault(figure["split"], {}).setdefault(topic, Counter())[value] += 1
-    return {split: {topic: dict(values) for topic, values in part.items()} for split, part in counts.items()}
+        values = values_of(figure, first_sentence(figure["fig_caption"] or ""), topics)
+        found += [(figure["split"], topic, figure["pair_id"], value) for topic, value in values.items()]
+    return path.name, found
 
 
-def balance(counts: dict[str, int]) -> Weights:
-    """Weights to draw a wrong value by, so that each value is asked for as often wrongly as rightly.
+def plan(found: Found, topics: Json, seed: int) -> Asked:
+    """What each figure's yes or no question names: in each split, a value is asked for as often wrongly as rightly.
 
-    Found by fixed-point iteration; exact while no value holds more than half. Whoever knows the questions but not the
-    picture then guesses right half the time.
+    About half of a value's figures are asked for it, the other half for another value, but never for one that is
+    `alike`. Where that cannot be, as where one value holds more than half of a split, figures get no question.
     """
-    total = sum(counts.values())
-    share = {value: n / total for value, n in sorted(counts.items())}
-    weights = dict(share)
-    if len(weights) < 2:
-        return weights
-    for _ in range(50):
-        wrong = dict.fromkeys(weights, 0.0)
-        for true, p in share.items():
-            others = sum(w for value, w in weights.items() if value != true)
-            for value, w in weights.items():
-                if value != true:
-                    wrong[value] += p * w / others
-        weights = {value: max(w * share[value] / wrong[value], 1e-9) for value, w in weights.items()}
-        norm = sum(weights.values())
-        weights = {value: w / norm for value, w in weights.items()}
-    return weights
+    asked: Asked = {}
+    groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for split, topic, pair, value in found:
+        groups.setdefault((split, topic), []).append((pair, value))
+    for (_, topic), figures in sorted(groups.items()):
+        alike = {value: names[0] for names in topics[topic].get("alike", ()) for value in names}
+        right, wrong = [], []
+        for value in sorted({value for _, value in figures}, key=lambda value: (alike.get(value, value), value)):
+            own = sorted((pair for pair, v in figures if v == value), key=lambda pair: place("plan", topic, seed, pair))
+            right += [(pair, value) for pair in own[::2]]
+            wrong += [(pair, value) for pair in own[1::2]]
+        names = _derange([(value, alike.get(value, value)) for _, value in wrong], (topic, seed))
+        asked |= {(topic, pair): name for (pair, _), name in zip(wrong, names, strict=True) if name}
+        left = Counter(names)
+        for pair, value in right:
+            if left[value] > 0:
+                left[value] -= 1
+                asked[topic, pair] = value
+    return asked
 
 
-def _confirm(topic: str, value: str, texts: list[str], weights: Weights, key: tuple[Any, ...]) -> Turns:
-    """A yes or no question on `value`, or none where there are no `texts` or the split knows no other value."""
-    others = {other: weight for other, weight in weights.items() if other != value}
-    if not texts or not others:
+def _derange(values: list[tuple[str, str]], key: tuple[object, ...]) -> list[str | None]:
+    """The values (with their groups, sorted by group) in an order in which none stands where its group was; None where
+    there is no such order."""
+    n = len(values)
+    shift = max(Counter(group for _, group in values).values(), default=0)
+    moved = [values[(i + shift) % n] for i in range(n)]
+    for i in range(n):  # mixed, so that not every value is replaced by the same one
+        j = draw(range(n), "mix", i, *key)
+        if moved[j][1] != values[i][1] and moved[i][1] != values[j][1]:
+            moved[i], moved[j] = moved[j], moved[i]
+    return [new if group != old else None for (new, group), (_, old) in zip(moved, values, strict=True)]
+
+
+def _confirm(topic: str, value: str, asked: str | None, texts: Json, key: tuple[object, ...]) -> Turns:
+    if asked is None or "confirm" not in texts:
         return []
-    right = place("right", topic, *key) < 0.5
-    asked = value if right else _weighted(others, place("wrong", topic, *key))
-    text = draw(texts, "confirm", topic, *key)
     name = words(topic, asked)
-    return [(text.format(value=name, a=f"{_article(name)} {name}"), "Yes" if right else "No")]
-
-
-def _weighted(weights: Weights, at: float) -> str:
-    rest = at * sum(weights.values())
-    for value in weights:
-        rest -= weights[value]
-        if rest < 0:
-            break
-    return value
+    question = draw(texts["confirm"], "confirm", topic, *key)
+    return [(question.format(value=name, a=f"{_article(name)} {name}"), "Yes" if asked == value else "No")]
 
 
 def _article(name: str) -> str:

@@ -1,7 +1,7 @@
 """Figures in, conversations out: what every way of writing conversations shares."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -40,9 +40,15 @@ def draw(options: Sequence[Option], *key: object) -> Option:
 
 
 def kind_of(figure: Json) -> str | None:
-    """The figure's kind of image, a key of KINDS, or None where it has none, only "other", or several."""
-    names = {entry["name"] for entry in figure["modality"] or []} - {"other"}
-    return names.pop() if len(names) == 1 and names <= KINDS.keys() else None
+    """The figure's kind of image, a key of KINDS, or None where none is known or several are equally likely.
+
+    Of several, the surest is taken, but not where the caption tells of several pictures.
+    """
+    first, *others = [entry for entry in figure["modality"] or [] if entry["name"] in KINDS] or [None]
+    if first is None or first["name"] == "other":
+        return None
+    sure = not others or (figure["single_plot"] and first["confidence"] > others[0]["confidence"])
+    return str(first["name"]) if sure else None
 
 
 def open_set(corpus: Path, folder: Path, name: str, settings: Json, prompts: Path, force: bool) -> artifact.Job:
@@ -58,17 +64,25 @@ def open_set(corpus: Path, folder: Path, name: str, settings: Json, prompts: Pat
 
 
 def write_set(
-    job: artifact.Job, corpus: Path, writer: Writer, *, teacher: str, models: list[Json], text: str, workers: int
+    job: artifact.Job,
+    corpus: Path,
+    writers: Mapping[str, Writer],
+    *,
+    teacher: str,
+    models: list[Json],
+    text: str,
+    workers: int,
 ) -> Json:
     """Write a conversation for every figure of `corpus`, one shard per file of its data, and publish them.
 
-    `writer` may raise Excluded; whatever else it raises excludes the figure with the reason "error". `text` says in
-    the card how the conversations were made.
+    `writers`: a file's path within the corpus -> what writes the conversations of its figures. A writer may raise
+    Excluded; whatever else it raises excludes the figure with the reason "error". `text` says in the card how the
+    conversations were made.
     """
-    shards = [path.relative_to(corpus).as_posix() for path in artifact.tables(corpus)]
-    write = partial(_write_shard, corpus, job.settings, teacher, writer)
+    write = partial(_write_shard, corpus, job.settings, teacher)
     schemas = {"data": CONVERSATIONS, "excluded": EXCLUDED}
-    facts = artifact.run_shards(job, write, shards, schemas, workers=workers, label=job.settings["set"])
+    label = job.settings["set"]
+    facts = artifact.run_shards(job, write, sorted(writers.items()), schemas, workers=workers, label=label)
     splits = facts.get("splits", {})
     whole: Json = {}
     for split in splits.values():
@@ -92,9 +106,8 @@ def result(manifest: Json, folder: Path) -> Json:
     }
 
 
-def _write_shard(
-    corpus: Path, settings: Json, teacher: str, writer: Writer, shard: str
-) -> tuple[artifact.Tables, Json]:
+def _write_shard(corpus: Path, settings: Json, teacher: str, item: tuple[str, Writer]) -> tuple[artifact.Tables, Json]:
+    shard, writer = item
     tables: artifact.Tables = {"excluded/conversations": []}
     facts: Json = {}
     for figure in pq.read_table(corpus / shard).to_pylist():

@@ -170,17 +170,17 @@ def _of_figures(line: list[Json], at_hand: list[tuple[Path, Json]], seen: list[J
 def _from_tables(tables: list[tuple[Path, Json]], figures: set[str]) -> Facts:
     counts: dict[str, Counter[str]] = {fact: Counter() for fact in COLUMNS}
     articles, found = set(), set()
-    columns = ["pair_id", "pmcid", *COLUMNS.values()]
+    columns = ["pair_id", "pmcid", "doi", "fig_id", *COLUMNS.values()]
     for folder, _ in tables:
         for row in artifact.read_rows(folder, columns=columns):
             if row["pair_id"] in figures and row["pair_id"] not in found:
                 found.add(row["pair_id"])
-                articles.add(row["pmcid"])
+                articles.add(row["pmcid"] or row["doi"] or row["pair_id"].removesuffix(f"_{row['fig_id']}"))
                 for fact, column in COLUMNS.items():
                     counts[fact][_value(row[column])] += 1
     where = f"{_names(m for _, m in tables)}, data: rows whose pair_id was seen"
     facts = {f"seen.{fact}": Fact(_sorted(count), f"{where}, by {COLUMNS[fact]}") for fact, count in counts.items()}
-    facts["seen.articles"] = Fact(len(articles), f"{where}, distinct pmcid")
+    facts["seen.articles"] = Fact(len(articles), f"{where}, distinct article")
     facts["seen.figures_found"] = Fact(len(found), where)
     return facts
 

@@ -143,7 +143,9 @@ def _languages(facts: Facts) -> tuple[str, list[Fact]] | None:
 def _years(facts: Facts) -> tuple[str, list[Fact]] | None:
     fact = facts.get("seen.years")
     known = sorted(int(year) for year in fact.value if year != "unknown") if fact else []
-    return (f"Published {known[0]} to {known[-1]}.", [fact]) if fact and known else None
+    if fact is None or not known:
+        return None
+    return f"Published {' to '.join(dict.fromkeys([str(known[0]), str(known[-1])]))}.", [fact]
 
 
 def _image_size(facts: Facts) -> tuple[str, list[Fact]]:
@@ -198,7 +200,7 @@ def _sources(facts: Facts) -> tuple[str, list[Fact]] | None:
     if fact is None:
         return None
     listed = "; ".join(f"{s['package']} {s['version']} ({s['licence']}), {s['url']}" for s in fact.value)
-    return f"Pictures come from these packages: {listed}.", [fact]
+    return f"The built-in articles' text is this project's own, their pictures come from packages: {listed}.", [fact]
 
 
 def _clinical(facts: Facts) -> tuple[str, list[Fact]] | None:

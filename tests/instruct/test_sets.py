@@ -1,5 +1,7 @@
 """Alignment and template conversations, on a small corpus."""
 
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -187,6 +189,26 @@ def test_the_same_bytes_for_any_number_of_workers(corpus, tmp_path):
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*")}
     assert generate_template(corpus, tmp_path / "a") == one
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "a").rglob("*")} == before
+
+
+def test_killed_and_started_again_the_same_bytes(corpus, tmp_path):
+    code = """
+import os, sys
+from pathlib import Path
+from llavamed.instruct import template, write
+count, calls = write._count, []
+def die(*args):
+    calls.append(1)
+    return count(*args) if len(calls) < 70 else os._exit(9)
+write._count = die
+template.generate_template(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+    killed = subprocess.run([sys.executable, "-c", code, corpus, tmp_path / "a"], check=False)
+    assert killed.returncode == 9
+    assert len(list((tmp_path / "a" / ".job" / "shards").iterdir())) == 1
+    again = generate_template(corpus, tmp_path / "a")
+    assert again["hash"] == generate_template(corpus, tmp_path / "b")["hash"]
+    assert not (tmp_path / "a" / ".job").exists()
 
 
 def test_a_broken_record_is_excluded_with_its_error(corpus, tmp_path, monkeypatch):

@@ -104,7 +104,8 @@ def find_values(path: Path, topics: Json) -> tuple[str, Found]:
     """The file's name, and all that is known of its figures."""
     found = []
     for figure in pq.read_table(path, columns=COLUMNS).to_pylist():
-        values = values_of(figure, first_sentence(figure["fig_caption"] or ""), topics)
+        sentence = first_sentence(figure["fig_caption"] or "")
+        values = values_of(figure, sentence, topics) if sentence else {}  # no conversation, no question
         found += [(figure["split"], topic, figure["pair_id"], value) for topic, value in values.items()]
     return path.name, found
 

@@ -11,7 +11,7 @@ from llavamed import artifact
 from llavamed.artifact import Json, Tables
 from llavamed.cards import dataset_card
 from llavamed.corpus import jats
-from llavamed.corpus.images import VECTORS, Picture, find, picture
+from llavamed.corpus.images import MAX_BYTES, VECTORS, Picture, find, picture
 from llavamed.corpus.modality import domain_of, modality_of
 from llavamed.corpus.problem import Problem
 from llavamed.corpus.schema import EXCLUDED, FIGURES, SPLITS, split_of
@@ -43,7 +43,8 @@ def build(sources: list[Path], folder: Path, *, max_side: int = 1024, workers: i
     folder = Path(folder)
     inputs = {"sources": artifact.fingerprint(files)} if files else {}
     settings = {"max_side": max_side}
-    job = artifact.start(folder, "corpus", settings, inputs=inputs, parents=parents, force=force)
+    needs = sum(path.stat().st_size for _, path in files)
+    job = artifact.start(folder, "corpus", settings, inputs=inputs, parents=parents, force=force, needs_bytes=needs)
     manifest = job.manifest
     if manifest is None:
         items = mark_duplicates(items)
@@ -211,6 +212,7 @@ def _bytes(content: bytes | Path) -> bytes:
     if isinstance(content, bytes):
         return content
     try:
-        return content.read_bytes()
+        with content.open("rb") as stream:
+            return stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise Problem("image_broken", f"{error.strerror}") from None

@@ -82,6 +82,7 @@ def decode(data: bytes, max_side: int) -> tuple[Image.Image, str]:
                 if image.width * image.height > MAX_PIXELS:
                     raise Problem("image_too_large", f"{image.width} x {image.height} pixels; at most {MAX_PIXELS:,}")
                 kind = image.format or ""
+                image.draft(None, (2 * max_side, 2 * max_side))  # a huge JPEG is decoded at a half, a quarter ...
                 plain = _plain(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
         raise Problem("image_too_large", str(error)) from None
@@ -91,6 +92,7 @@ def decode(data: bytes, max_side: int) -> tuple[Image.Image, str]:
         raise Problem("image_broken", f"{type(error).__name__}: {error}") from None
     if max(plain.size) > max_side:
         plain.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    plain.info.clear()  # what is left in it would be written again
     return plain, kind
 
 
@@ -125,7 +127,7 @@ def picture(data: bytes, name: str, max_side: int) -> Picture:
     out = io.BytesIO()
     if kind in LOSSLESS and image.getcolors(256) is not None:
         suffix = ".png"
-        image.save(out, "PNG", optimize=True)
+        image.save(out, "PNG")
     else:
         suffix = ".jpg"
         image.save(out, "JPEG", quality=92, subsampling=0)

@@ -25,13 +25,12 @@ def modality_of(caption: str, mentions: list[str]) -> list[Json]:
             for name, entry in _match(text, "mention", rules["mention"]).items():
                 if name not in found or found[name]["confidence"] < entry["confidence"]:
                     found[name] = entry
-    # A chest X-ray is said in the words of a radiograph too.
-    if (
-        "chest_xray" in found
-        and found.get("radiograph", {}).get("source", "").lower() in found["chest_xray"]["source"].lower()
-    ):
+    chest, other = found.get("chest_xray"), found.get("radiograph")
+    if chest and other and other["source"].split(": ", 1)[1] in chest["source"]:  # the same words, seen as less
         del found["radiograph"]
-    kept = [entry for entry in found.values() if entry["confidence"] >= rules["least"]]
+    surest = max((entry["confidence"] for entry in found.values()), default=0.0)
+    least = max(rules["least"], rules["share"] * surest)
+    kept = [entry for entry in found.values() if entry["confidence"] >= least]
     order = list(KINDS)
     return sorted(kept, key=lambda entry: (-entry["confidence"], order.index(entry["name"])))
 
@@ -44,15 +43,15 @@ def domain_of(modality: list[Json]) -> dict[str, bool]:
 
 def _match(text: str, where: str, weight: float) -> dict[str, Json]:
     """The best entry of each kind whose words are in `text`."""
-    text = _HYPHENS.sub(" ", text)
+    plain = _HYPHENS.sub(" ", text)  # as long as `text`: what matches in one is quoted from the other
     rules = _rules()
     found: dict[str, Json] = {}
     first: dict[str, int] = {}
     for name, patterns in rules["kinds"].items():
         for confidence, pattern in patterns:
-            match = pattern.search(text)
+            match = pattern.search(plain)
             if match and confidence * weight > found.get(name, {"confidence": 0})["confidence"]:
-                words = " ".join(match[0].split())[:80]
+                words = text[match.start() : match.end()].strip()[:80]
                 found[name] = {"name": name, "confidence": confidence * weight, "source": f"{where}: {words}"}
                 first[name] = match.start()
     drawn = [first[name] for name in rules["demoted_by"] if name in found and found[name]["confidence"] >= 0.9 * weight]
@@ -62,7 +61,7 @@ def _match(text: str, where: str, weight: float) -> dict[str, Json]:
     return found
 
 
-_HYPHENS = re.compile(r"[-‐‑‒–]|\s+")
+_HYPHENS = re.compile(r"[-‐‑‒–\s]")
 
 
 @cache

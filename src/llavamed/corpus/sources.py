@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from llavamed import artifact
+from llavamed.corpus import jats
 from llavamed.corpus.images import MAX_BYTES, RANKS, VECTORS
 from llavamed.corpus.problem import Problem
 from llavamed.errors import InputError
@@ -63,27 +64,26 @@ def list_sources(sources: list[Path]) -> tuple[list[Item], list[tuple[str, Path]
     if not sources:
         raise InputError("no source of articles: name a folder, an archive or an .nxml file")
     for index, source in enumerate(sources):
-        found, beside = _list(source)
-        if (source / "manifest.json").is_file():
+        made = (source / "manifest.json").is_file()
+        if made:
             artifact.require(source, "articles")
             parents.append(source)
-        else:
+        found, beside = _list(source, source / "data" if made else source)
+        if not made:
             files += [(f"{index}/{name}", path) for name, path in beside]
         items += found
     return items, files, parents
 
 
-def _list(source: Path) -> tuple[list[Item], list[tuple[str, Path]]]:
+def _list(source: Path, root: Path) -> tuple[list[Item], list[tuple[str, Path]]]:
     if not source.exists():
         raise InputError(f"{source} does not exist: name a folder, an archive or an .nxml file of articles")
     if source.is_file():
         if not source.name.lower().endswith(XML + TAR):
             raise InputError(f"{source} is no article: it must be .nxml, .xml, .tar.gz, or a folder of such")
         names = [source.name, *(_images_below(source.parent) if source.name.lower().endswith(XML) else ())]
-        root = source.parent
-        articles = [source.name]
+        root, articles = source.parent, [source.name]
     else:
-        root = source / "data" if (source / "manifest.json").is_file() else source
         if (source / ".job").exists() and root == source:
             raise InputError(f"{source} is unfinished: run the step that writes it again")
         names = _walk(root)
@@ -174,7 +174,8 @@ def read(item: Item) -> Package:
         return _read_archive(item.path)
     package = Package()
     try:
-        package.articles[item.path.name] = item.path.read_bytes()
+        with item.path.open("rb") as stream:
+            package.articles[item.path.name] = stream.read(jats.MAX_BYTES + 1)
         package.images = dict(_beside(item.path.parent))
     except OSError as error:
         package.problem = Problem("unreadable", f"{type(error).__name__}: {error.strerror}")
@@ -231,10 +232,10 @@ def _read_members(tar: tarfile.TarFile, package: Package) -> None:
             continue
         name = PurePosixPath(member.name)
         wanted = name.suffix.lower() in XML or _is_image(member.name)
-        if not member.isfile() or not wanted or name.name.startswith(".") or member.size > MAX_BYTES:
+        if not member.isfile() or not wanted or name.name.startswith("."):
             continue
         content = tar.extractfile(member)
-        data = content.read() if content else b""
+        data = content.read(MAX_BYTES + 1) if content else b""
         (package.articles if name.suffix.lower() in XML else package.images)[member.name] = data
     if unsafe:
         raise unsafe

@@ -1,0 +1,217 @@
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from packages import cite, fig, jats
+
+from llavamed.corpus.jats import parse
+from llavamed.corpus.problem import Problem
+
+
+def only(data):
+    (article,) = parse(data)
+    return article
+
+
+def mentions(body, **options):
+    return [figure.in_text_mention for figure in only(jats(body, **options)).figures]
+
+
+def test_article_facts():
+    article = only(jats(fig(1), ids="pmc:77,pmid:88,doi:10.1000/x.1", attributes='xml:lang="EN-us"'))
+    assert (article.pmcid, article.pmid, article.doi) == ("PMC77", "88", "10.1000/x.1")
+    assert (article.title, article.journal, article.publisher) == ("A title", "J Test", "P Test")
+    assert (article.year, article.language, article.article_type) == (2019, "en", "case-report")
+    assert (article.licence, article.licence_url) == ("CC-BY-4.0", "https://creativecommons.org/licenses/by/4.0/")
+    assert not article.retracted
+    assert article.version is None
+
+
+def test_language_defaults_to_the_dtds():
+    assert only(jats()).language == "en"
+    assert only(jats(attributes='xml:lang=""')).language == "und"
+
+
+@pytest.mark.parametrize("kind", ["retraction", "retracted-article"])
+def test_retraction(kind):
+    assert only(jats().replace(b"case-report", kind.encode())).retracted
+    link = b'<related-article related-article-type="retraction-forward"/></article-meta>'
+    assert only(jats().replace(b"</article-meta>", link)).retracted
+    assert only(jats().replace(b">A title", b">RETRACTED: A title")).retracted
+
+
+def test_figure():
+    (figure,) = only(jats(fig(3, "Chest   <b>X-ray</b> of\n10<sup>6</sup>.", "Fig. 3", "a%20b.JPG"))).figures
+    assert (figure.fig_id, figure.fig_label, figure.fig_caption) == ("F3", "Fig. 3", "Chest X-ray of 10^6.")
+    assert figure.graphics == ["a%20b.JPG"]
+
+
+def test_ids_are_made_and_made_unique():
+    body = "<fig><label>1</label></fig>" + fig(1) + fig(1) + "<fig/>" + '<fig id="F1-2"/>'
+    ids = [figure.fig_id for figure in only(jats(body)).figures]
+    assert ids == ["fig1", "F1", "F1-2", "fig4", "F1-2-2"]
+
+
+def test_groups_alternatives_and_floats():
+    group = (
+        '<fig-group id="G1"><label>Figure 9</label><caption><p>Both.</p></caption>'
+        '<fig id="A"><caption><p>Left.</p></caption><alternatives><graphic xlink:href="t" specific-use="thumbnail"/>'
+        '<graphic xlink:href="full"/></alternatives></fig><fig id="B"><label>B</label></fig></fig-group>'
+    )
+    article = only(jats('<p>Seen (<xref ref-type="fig" rid="G1">Fig. 9</xref>).</p>', floats=group))
+    a, b = article.figures
+    assert (a.fig_label, a.fig_caption, a.graphics) == ("Figure 9", "Both. Left.", ["full", "t"])
+    assert (b.fig_label, b.fig_caption) == ("B", "Both.")
+    assert a.in_text_mention == b.in_text_mention == ["Seen (Fig. 9)."]
+
+
+def test_symbols_are_no_images():
+    body = (
+        '<fig id="F1"><caption><p>An <inline-graphic xlink:href="s"/> <graphic xlink:href="c"/></p></caption>'
+        '<disp-formula><graphic xlink:href="f"/></disp-formula><fig id="F2"><graphic xlink:href="inner"/></fig></fig>'
+    )
+    outer, inner = only(jats(body)).figures
+    assert outer.graphics == []
+    assert inner.graphics == ["inner"]
+
+
+def test_own_copyright_is_not_the_articles_licence():
+    own = fig(1).replace(
+        "<label>", "<permissions><copyright-statement>(c) Them</copyright-statement></permissions><label>"
+    )
+    other = fig(2).replace(
+        "<label>",
+        '<permissions><license xlink:href="http://creativecommons.org/licenses/by-nc/3.0"/></permissions><label>',
+    )
+    codes = [figure.licence for figure in only(jats(own + other + fig(3))).figures]
+    assert codes == ["other", "CC-BY-NC-3.0", "CC-BY-4.0"]
+
+
+def test_mentions_everywhere():
+    body = (
+        f"<sec><title>Case of {cite(1)}</title><p>First. It was seen ({cite(1)}, {cite(2)}). Last.</p>"
+        f"<list><list-item><p>In a list {cite(1)}.</p></list-item></list>"
+        f"<table-wrap><table><tr><td>In a cell {cite(1)}</td><td>Not.</td></tr></table></table-wrap>"
+        f"<boxed-text><p>In a box {cite(1)}.</p></boxed-text></sec>" + fig(1) + fig(2, f"As {cite(1)}. But not.")
+    )
+    first, second = mentions(body)
+    assert first == [
+        "Case of Fig. 1",
+        "It was seen (Fig. 1, Fig. 2).",
+        "In a list Fig. 1.",
+        "In a cell Fig. 1",
+        "In a box Fig. 1.",
+        "As Fig. 1.",
+    ]
+    assert second == ["It was seen (Fig. 1, Fig. 2)."]
+
+
+def test_figure_inside_its_paragraph_does_not_break_it():
+    assert mentions(f"<p>It was {fig(1)} seen ({cite(1)}).</p>") == [["It was seen (Fig. 1)."]]
+
+
+@pytest.mark.parametrize(
+    ("text", "reached"),
+    [
+        (f"{cite(2, 'Figs 2')}–{cite(4, '4')}", [2, 3, 4]),
+        (f"{cite(2, 'Figures 2')} to {cite(4, '4')}", [2, 3, 4]),
+        (f"{cite(2, 'Figs. 2A')}-{cite(4, '4B')}", [2, 3, 4]),
+        (f"{cite(2, 'Fig. 2')} through {cite(5, 'Fig. 5')}", [2, 3, 4, 5]),
+        (f"{cite(2, 'Figs. 2–4')}", [2, 3, 4]),
+        (f"Figs. 2–{cite(4, '4')}", [2, 3, 4]),
+        (f"{cite(2, 'Figs. 2')}–4", [2, 3, 4]),
+        (f"{cite('1 F2', 'Figs. 1 and 2')}", [1, 2]),
+        (f"{cite(1)}, {cite(3, '3')}-{cite(5, '5')}", [1, 3, 4, 5]),
+        (f"{cite(2, 'Fig. 2')} to 4 mm", [2]),
+        (f"{cite(2, 'Fig. 2A–C')}, {cite(4)}", [2, 4]),
+        (f"{cite(1, 'Fig. 1B1–1B4')}", [1]),
+        (f"{cite(2)} and {cite(4)}", [2, 4]),
+    ],
+)
+def test_ranges(text, reached):
+    found = mentions(f"<p>Seen in {text} here.</p>" + "".join(fig(n) for n in range(1, 7)))
+    assert [n for n, sentences in enumerate(found, start=1) if sentences] == reached
+
+
+def test_range_without_labels_goes_by_place_and_stays_in_its_series():
+    text = f"<p>{cite(1, 'Figs 1')}–{cite(3, '3')}.</p>"
+    assert all(mentions(text + "".join(fig(n, label="") for n in (1, 2, 3))))
+    found = mentions(text + fig(1) + fig(9, label="Figure 1—figure supplement 2") + fig(2) + fig(3))
+    assert [bool(m) for m in found] == [True, False, True, True]
+
+
+def test_entities_encodings_and_namespaces():
+    doctype = '<!DOCTYPE article PUBLIC "-//NLM//DTD X//EN" "http://example.org/x.dtd">'
+    plain = jats(fig(1, "5 &minus; 3 &times; α")).decode()
+    expected = "5 − 3 × α"
+    for text in (plain, plain.replace("?><", f"?>{doctype}<", 1)):
+        assert only(text.encode()).figures[0].fig_caption == expected
+    assert only(plain.replace("UTF-8", "UTF-16", 1).encode("utf-16")).figures[0].fig_caption == expected
+    latin = plain.replace("UTF-8", "ISO-8859-1", 1).replace("α", "é").encode("latin-1")
+    assert only(latin).figures[0].fig_caption == "5 − 3 × é"
+    named = plain.replace("<article ", '<article xmlns="urn:jats" ')
+    assert only(named.encode()).figures[0].fig_caption == expected
+
+
+def test_comments_and_instructions_are_no_text():
+    assert only(jats(fig(1, "A<!-- no -->B<?no no?>C"))).figures[0].fig_caption == "ABC"
+
+
+def test_a_set_of_articles():
+    first, second = jats(fig(1)), jats(fig(1) + fig(2), ids="pmc:5")
+    wrapped = b"<set>" + first.split(b"?>")[1] + second.split(b"?>")[1] + b"</set>"
+    assert [(a.pmcid, len(a.figures)) for a in parse(wrapped)] == [("PMC77", 1), ("PMC5", 2)]
+
+
+BOMB = '<!DOCTYPE a [<!ENTITY a0 "ha">' + "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty_file"),
+        (b"  \n", "empty_file"),
+        (b"%PDF-1.4", "not_xml"),
+        (b"<article><front></article>", "not_xml"),
+        (b"<html><body>Hello</body></html>", "not_jats"),
+        (b"<article>" + b"<sec>" * 5000 + b"</sec>" * 5000 + b"</article>", "not_xml"),
+        (f'{BOMB}]><article x="&a11;"/>'.encode(), "not_xml"),
+        ('<?xml version="1.0" encoding="UTF-8"?><article>é</article>'.encode("latin-1"), "not_xml"),
+        (b'<?xml version="1.0" encoding="no-such"?><article/>', "not_xml"),
+    ],
+)
+def test_refused(data, reason):
+    with pytest.raises(Problem) as caught:
+        parse(data)
+    assert caught.value.reason == reason
+
+
+def test_entities_are_not_expanded_and_files_not_read(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    subset = f'<!DOCTYPE a [<!ENTITY own "own"><!ENTITY file SYSTEM "{secret.as_uri()}">]>'
+    data = jats(fig(1, "one &own; two &file; three")).decode().replace("?>", "?>" + subset, 1)
+    caption = only(data.encode()).figures[0].fig_caption
+    assert caption == "one &own; two &file; three"
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.binary(max_size=200), st.integers(0, 2000), st.integers(0, 40))
+def test_broken_bytes_never_raise_anything_else(noise, place, cut):
+    data = jats(fig(1) + f"<p>{cite(1)}</p>")
+    data = data[:place] + noise + data[place + cut :]
+    with suppress(Problem):
+        parse(data)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["F1", "F2", "F3", "G", "", "F1 F3", "nowhere"]), max_size=8), st.randoms())
+def test_every_citation_is_found(rids, random):
+    marks = [f'<xref ref-type="fig" rid="{rid}">cite{i}</xref>' for i, rid in enumerate(rids)]
+    body = "".join(f"<p>Words before. It is {mark} here. After.</p>" for mark in marks)
+    parts = [body, fig(1), fig(2), fig(3)]
+    random.shuffle(parts)
+    found = {f.fig_id: f.in_text_mention for f in only(jats("".join(parts))).figures}
+    for name, sentences in found.items():
+        assert sentences == [f"It is cite{i} here." for i, rid in enumerate(rids) if name in rid.split()]

@@ -14,8 +14,10 @@ _HEADING = re.compile(r"^(#{1,6}) +(.*?)(?: +#+)?$")
 _RULE = re.compile(r"^ *\|?( *:?-+:? *\|)+( *:?-+:? *)?$")
 _CELL = re.compile(r"(?<!\\)\|")
 _CODE = re.compile(r"(`+)(.+?)\1")
-_STRONG = re.compile(r"(?<!\\)\*\*(?=\S)(.+?)(?<=\S)\*\*")
-_EMPHASIS = re.compile(r"(?<![\w*\\])\*(?=[^\s*])([^*]+?)(?<=\S)\*(?![\w*])")
+_STYLE = re.compile(
+    r"(?<!\\)\*\*(?=\S)(?P<strong>.+?)(?<=[^\s\\])\*\*"
+    r"|(?<![\w*\\])\*(?=[^\s*])(?P<em>[^*]+?)(?<=[^\s\\])\*(?![\w*])"
+)
 _ESCAPE = re.compile(r"\\([|*`_#\[\]\\])")
 
 
@@ -42,9 +44,9 @@ def _blocks(lines: list[str], shift: int) -> Iterator[Markup]:
                 n += 1
             yield _table(lines[start:n])
         elif _ITEM.match(line):
-            while n < len(lines) and lines[n].strip():
+            while n < len(lines) and (lines[n].strip() or any(_ITEM.match(after) for after in lines[n + 1 : n + 2])):
                 n += 1
-            yield _list(lines[start:n])
+            yield _list([part for part in lines[start:n] if part.strip()])
         else:
             while n < len(lines) and lines[n].strip() and (n == start or not _begins(lines[n])):
                 n += 1
@@ -104,6 +106,14 @@ def _inline(words: str) -> Markup:
 
 
 def _styled(words: str) -> Markup:
-    safe = str(escape(html.unescape(words)))
-    safe = _EMPHASIS.sub(r"<em>\1</em>", _STRONG.sub(r"<strong>\1</strong>", safe))
-    return Markup(_ESCAPE.sub(r"\1", safe))  # noqa: S704 - escaped above; the tags added are ours
+    shown, place = Markup(""), 0
+    for match in _STYLE.finditer(words):
+        tag = str(match.lastgroup)
+        shown += _plain(words[place : match.start()])
+        shown += Markup("<{}>{}</{}>").format(tag, _styled(match[tag]), tag)
+        place = match.end()
+    return shown + _plain(words[place:])
+
+
+def _plain(words: str) -> Markup:
+    return escape(html.unescape(_ESCAPE.sub(r"\1", words)))

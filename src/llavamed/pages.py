@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from io import BytesIO
 from itertools import pairwise
@@ -128,8 +129,8 @@ def lines(title: str, series: Mapping[str, Sequence[tuple[float, float]]], x_lab
     said = "; ".join(f"{name} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for name, points in drawn.items())
     return _part(
         "lines", title, f"{title}. {y_label} against {x_label}: {said}", x_label, y_label,
-        [(_short(x), _share(x, left, right)) for x in x_ticks if x <= right],
-        [(_short(y), _share(y, high, low)) for y in y_ticks], paths,
+        [(text, _share(x, left, right)) for text, x in zip(_labels(x_ticks), x_ticks, strict=True) if x <= right],
+        [(text, _share(y, high, low)) for text, y in zip(_labels(y_ticks), y_ticks, strict=True)], paths,
     )  # fmt: skip
 
 
@@ -140,10 +141,7 @@ def intervals(title: str, groups: Mapping[str, Mapping[str, Sequence[float] | No
     """
     names = dict.fromkeys(name for group in groups.values() for name in group)
     marks = {name: {"n": n % len(SHAPES) + 1, "path": SHAPES[n % len(SHAPES)]} for n, name in enumerate(names)}
-    shown = [
-        (group, [(name, "{:.1f} [{:.1f}, {:.1f}]".format(*v), *map(_number, v)) for name, v in rows.items() if v])
-        for group, rows in groups.items()
-    ]
+    shown = [(group, [(name, *value) for name, value in rows.items() if value]) for group, rows in groups.items()]
     shown = [(group, rows) for group, rows in shown if rows]
     return _part("intervals", title, head, shown, marks) if shown else note(f"{title}: none.")
 
@@ -215,7 +213,7 @@ def _ticks(low: float, high: float, about: int = 5) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(n * step, 12) for n in range(first, last + 1)]
+    return [float(f"{n * step:.12g}") for n in range(first, last + 1)]
 
 
 def _share(value: float, start: float, end: float, whole: float = 100) -> str:
@@ -224,11 +222,13 @@ def _share(value: float, start: float, end: float, whole: float = 100) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
+    return f"{round(value, 2) + 0.0:.2f}".rstrip("0").rstrip(".")  # + 0.0: no minus zero
 
 
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+def _labels(ticks: Sequence[float]) -> list[str]:
+    """Ticks in words, all with as many decimals."""
+    decimals = max(0, *(-int(Decimal(repr(tick)).normalize().as_tuple().exponent) for tick in ticks))
+    return [f"{tick:,.{decimals}f}" for tick in ticks]
 
 
 def _per_cent(share: float) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from markupsafe import Markup
@@ -14,8 +15,19 @@ from llavamed.markdown import markdown
 from llavamed.pick import pick
 
 FOLDERS = ("articles", "corpus", "alignment", "conversations", "backbone", "aligned", "assistant", "scores")
-FIGURES, TALKS, ANSWERS = 24, 8, 24  # shown
-WHO = {"strict": "model", "blank": "blank picture", "majority": "majority answer", "neighbour": "nearest neighbour"}
+FIGURES, ANSWERS = 24, 24  # shown
+TALKS = {
+    "alignment": (4, "For alignment: the caption as the answer."),
+    "conversations": (8, "For instruction tuning: questions and short answers."),
+}
+WHO = {"strict": "model", "blank": "blank picture", "majority": "majority", "neighbour": "neighbour"}
+MEASURES = {
+    "open_recall": "open: recall",
+    "open_precision": "open: precision",
+    "open_f1": "open: F1",
+    "exact_match": "open: exact match",
+    "closed_accuracy": "closed: accuracy",
+}
 CONTROLS = (
     "Every question is asked twice: with its picture, and with a grey picture of the same size. A model that does not "
     "look does as well on the grey one. The majority answer is the commonest one in the training split; the nearest "
@@ -84,10 +96,7 @@ def _corpus(run: Path, found: Manifests) -> list[Markup]:
 
 def _conversations(run: Path, found: Manifests) -> list[Markup]:
     shown = []
-    for name, n, words in (
-        ("alignment", TALKS // 4, "For alignment: the caption as the answer."),
-        ("conversations", TALKS - TALKS // 4, "For instruction tuning."),
-    ):
+    for name, (n, words) in TALKS.items():
         shown.append(pages.heading(name.capitalize()))
         if name in found:
             rows = pick(artifact.tables(run / name), n, _domain, ["domain", "split"])
@@ -107,11 +116,8 @@ def _domain(row: Json) -> str:
 
 
 def _talk(row: Json) -> pages.Card:
-    names = {"human": "Asked", "gpt": "Answered"}
-    turns = [
-        (names.get(turn["from"], turn["from"]), (turn["value"] or "").replace("<image>", "").strip())
-        for turn in row["conversations"] or []
-    ]
+    said = [(turn["value"] or "").replace("<image>", "").strip() for turn in row["conversations"] or []]
+    turns = list(zip_longest(said[::2], said[1::2], fillvalue=""))  # question, answer
     picture = (row["image"] or {}).get("bytes")
     return pages.Card(picture, lines=turns, tags=[row["split"]], alt=f"figure {row['pair_id']}", long=400)
 
@@ -156,16 +162,18 @@ def _scores(run: Path, found: Manifests) -> list[Markup]:
     asked = f"{scores['n_open']:,} open and {scores['n_closed']:,} closed questions on {scores['n_images']:,} pictures"
     groups, notes = {}, []
     for name, part in scores["by_question_type"].items():
-        measure = {"open_recall": "recall", "closed_accuracy": "accuracy"}.get(part.get("figure"), "score")
+        measure = MEASURES[part["figure"]].partition(": ")[2]
         group = f"{name}: {measure} on {part['n']:,} questions"
         groups[group] = {shown: part.get(key) for key, shown in WHO.items()}
         if part.get("difference"):
             notes.append((name, "{:+.1f} [{:+.1f}, {:+.1f}]".format(*part["difference"]), _meaning(part["difference"])))
     return [
-        pages.text(f"{asked}, none of whose articles were trained on."),
+        pages.text(f"{asked}, all from articles outside the training split."),
         pages.note(CONTROLS),
         pages.intervals("Scores by type of question", groups, "answered by"),
-        pages.table("With the picture, minus with a blank one", ["type", "points [95 % interval]", ""], notes, (1,)),
+        pages.table(
+            "With the picture, minus with a blank one", ["type", "points [95 % interval]", "meaning"], notes, (1,)
+        ),
         _both_modes(scores),
     ]
 
@@ -180,11 +188,11 @@ def _both_modes(scores: Json) -> Markup:
     """Every figure by both sets of rules, of the model and of its controls."""
     sources = [scores, scores.get("blank") or {}, scores.get("majority") or {}]
     rows = []
-    for name, value in scores["strict"].items():
-        if value:
+    for name, title in MEASURES.items():
+        if scores["strict"].get(name):
             cells = [_interval((source.get("strict") or {}).get(name)) for source in sources]
             papers = [_value((source.get("paper") or {}).get(name)) for source in sources[:2]]
-            rows.append((name.replace("_", " "), *cells, *papers))
+            rows.append((title, *cells, *papers))
     headers = ["%", "model", "blank picture", "majority answer", "model, paper's rules", "blank, paper's rules"]
     return pages.table("All figures: by strict rules, and by those of the field's papers", headers, rows, range(1, 6))
 
@@ -208,7 +216,7 @@ def _answers(run: Path, found: Manifests) -> list[Markup]:
 def _answer(row: Json) -> pages.Card:
     def said(key: str, right: bool | None = None) -> str:
         verdict = "" if right is None else " (right)" if right else " (wrong)"
-        return (row[key] or "nothing") + verdict
+        return (row[key] or "(nothing)") + verdict
 
     lines = [
         ("Expected", row["reference"] or ""),

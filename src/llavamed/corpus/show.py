@@ -19,6 +19,7 @@ from llavamed.pick import pick
 
 PICTURES = 60  # in the gallery
 EXCLUDED = 40  # examples of what was left out
+FLOW = ("record", "in", "kept", "left out")
 UNKNOWN = "not known"
 _COLUMNS = ["pair_id", "pmcid", "licence", "year", "language", "modality", "split"]
 
@@ -48,8 +49,9 @@ def show(folder: Path, *, page: Path | None = None) -> tuple[list[RenderableType
     if target.is_dir() or target.resolve().is_relative_to(place):
         raise InputError(f"{target}: name a file outside the corpus with -o, such as {place.name}.html")
     found = survey(folder)
+    flow = pages.table("Kept and left out", FLOW, _flow(found), numeric=(1, 2, 3))
     sections = [
-        ("What it holds", counted(found)),
+        ("What it holds", [flow, *counted(found)]),
         ("Figures", [gallery(folder, PICTURES)]),
         ("Left out", _left_out(folder, found)),
     ]
@@ -85,8 +87,7 @@ def kind_of(row: Json) -> str:
 
 
 def counted(found: Survey) -> list[Markup]:
-    """What came in, what was kept, what was left out and why, and the kept figures by what is known of them."""
-    flow = pages.table("Kept and left out", ["", "in", "kept", "left out"], _flow(found), numeric=(1, 2, 3))
+    """Why records were left out, and the kept figures by what is known of them."""
     reasons = [
         pages.bars(f"Left out: {what}, by reason", _ranked(count["excluded"]), "reason")
         for what, count in found.counts.items()
@@ -94,11 +95,8 @@ def counted(found: Survey) -> list[Markup]:
     ]
     charts = {title: pages.bars(title, counts, title.lower()) for title, counts in found.figures.items()}
     small = pages.stack(charts["Licences"], charts["Splits"], charts["Languages"])
-    return [
-        flow,
-        *([pages.row(*reasons)] if reasons else []),
-        pages.row(charts["Kinds of image"], charts["Years"], small),
-    ]
+    about = pages.row(charts["Kinds of image"], charts["Years"], small)
+    return [pages.row(*reasons), about] if reasons else [about]
 
 
 def gallery(folder: Path, n: int) -> Markup:
@@ -111,7 +109,8 @@ def _card(row: Json) -> pages.Card:
     kind, label, caption = kind_of(row), (row["fig_label"] or "Figure").rstrip(".:"), row["fig_caption"]
     mentions = row["in_text_mention"] or []
     source = (row["journal"], str(row["year"] or ""), row["pmcid"] or row["pmid"] or "", row["doi"])
-    lines = [("" if n else "Cited in the text", words) for n, words in enumerate(mentions[:3])]
+    cited = "Cited in the text" + (f", {len(mentions)} times" if len(mentions) > 2 else "")
+    lines = [("" if n else cited, words) for n, words in enumerate(mentions[:2])]
     lines.append(("From", " · ".join(filter(None, (row["title"], *source)))))
     return pages.Card(
         image=(row["image"] or {}).get("bytes"),
@@ -138,7 +137,9 @@ def _left_out(folder: Path, found: Survey) -> list[Markup]:
         )
         for row in rows
     ]
-    words = f"{len(shown)} of {total:,} records that were left out; the folder `excluded` holds all of them."
+    words = (
+        f"{len(shown)} of {total:,} records that were left out; the corpus keeps all of them, in its folder excluded."
+    )
     return [pages.note(words), pages.table("Examples", ["reason", "record", "detail", "caption or title"], shown)]
 
 
@@ -159,7 +160,7 @@ def _flow(found: Survey) -> list[tuple[str, int, int, int]]:
 
 
 def _terminal(found: Survey) -> list[RenderableType]:
-    flow = _table("Kept and left out", ("", "in", "kept", "left out"), _flow(found))
+    flow = _table("Kept and left out", FLOW, _flow(found))
     reasons = [
         _table(f"Left out: {what}", ("reason", "number"), _ranked(count["excluded"]).items())
         for what, count in found.counts.items()

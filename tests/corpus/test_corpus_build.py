@@ -244,6 +244,29 @@ def test_images_beside_in_a_folder_of_their_own(tmp_path):
     assert build([folder / "PMC1.nxml"], tmp_path / "out")["figures"]["kept"] == 1
 
 
+def test_file_names_that_are_no_text(tmp_path):
+    package(tmp_path / "src", "PMC1", n=1)
+    (tmp_path / "src" / "PMC1").rename(tmp_path / "src" / os.fsdecode(b"caf\xe9"))
+    (tmp_path / "src" / "empty.xml").touch()
+    (tmp_path / "src" / "empty.xml").rename(tmp_path / "src" / os.fsdecode(b"\xff.xml"))
+    assert build([tmp_path / "src"], tmp_path / "out")["figures"]["kept"] == 1
+    assert articles(tmp_path / "out")[0]["source"] == "?.xml"
+
+
+def test_thousands_of_files_in_one_folder(tmp_path):
+    for n in range(1000):
+        (tmp_path / f"g{n}.jpg").write_bytes(b"x")
+        (tmp_path / f"a{n}.xml").write_bytes(jats(fig(n), ids=f"pmc:{n}"))
+    result = build([tmp_path], tmp_path / "out")
+    assert result["figures"]["excluded"] == {"image_broken": 1000}
+
+
+def test_unpacked_is_kept_rather_than_its_archive(tmp_path):
+    (tmp_path / "PMC1.tar.gz").write_bytes(b"broken")
+    package(tmp_path / "src", "PMC1")
+    assert build([tmp_path / "PMC1.tar.gz", tmp_path / "src"], tmp_path / "out")["figures"]["kept"] == 2
+
+
 def test_reads_an_articles_artifact(src, tmp_path):
     job = artifact.start(tmp_path / "articles", "articles", {})
     shutil.copytree(src, job.out / "data")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from packages import encoded, pixels
 from PIL import Image
 
-from llavamed.corpus.images import decode, find, phash, picture
+from llavamed.corpus.images import by_stem, decode, find, phash, picture
 from llavamed.corpus.problem import Problem
 
 
@@ -31,12 +31,12 @@ from llavamed.corpus.problem import Problem
     ],
 )
 def test_find(href, names, found):
-    assert find(href, names) == found
+    assert find(href, by_stem(names)) == found
 
 
 @given(st.text(max_size=30), st.lists(st.text(max_size=20), max_size=5))
 def test_find_never_fails(href, names):
-    assert set(find(href, names)) <= set(names)
+    assert set(find(href, by_stem(names))) <= set(names)
 
 
 MODES = {

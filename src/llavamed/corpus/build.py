@@ -23,7 +23,7 @@ _TEXT = EXCLUDED.names[:-3]
 # "(A)", "a)", "(b–d)", "A:" or "left panel": a caption that tells of several pictures.
 _LETTERS = r"[a-h](?:\s?[-–,&/]\s?[a-h]|\s(?:and|to)\s[a-h])*"
 _PANELS = re.compile(
-    rf"[(\[]\s*{_LETTERS}\s*[)\]]|(?:^|[.;:,]\s)[a-h]\)\s|(?:^|[.;]\s)(?-i:[A-H])[:.,]?\s(?=(?-i:[A-Z]))"
+    rf"[(\[]\s*{_LETTERS}\s*[)\],;:]|(?:^|[.;:,]\s)[a-h]\)\s|(?:^|[.;]\s)(?-i:[A-H])[:.,]?\s(?=(?-i:[A-Z]))"
     r"|\b(?:panels?|(?:top|bottom|upper|lower|left|right|middle) (?:panel|row|column|image|picture)s?)\b"
     r"|[(\[](?:left|right|top|bottom)[)\]]",
     re.IGNORECASE,
@@ -151,8 +151,7 @@ def _article(
     about = {key: getattr(article, key) for key in _TEXT if hasattr(article, key)}
     yield {**about, "pair_id": None}, problem
     prefix = article.pmid or article.pmcid or article.doi or item.stem
-    folder = name.rpartition("/")[0] + "/"
-    images = {path.removeprefix(folder): content for path, content in package.images.items()}
+    folder = name.rpartition("/")[0]
     split = split_of(article.pmcid or article.doi or item.stem)
     for figure in article.figures:
         pair_id = jats.file_name(f"{prefix}_{figure.fig_id}")
@@ -161,7 +160,7 @@ def _article(
             yield text, problem
             continue
         try:
-            image = _picture(figure.graphics, images, pair_id, max_side)
+            image = _picture(figure.graphics, package, folder, pair_id, max_side)
         except Problem as error:
             yield text, error
             continue
@@ -185,8 +184,8 @@ def _said(figure: jats.Figure) -> Json:
     return {"modality": modality, "domain": domain_of(modality), "panels": [], "single_plot": single}
 
 
-def _picture(graphics: list[str], images: dict[str, bytes | Path], name: str, max_side: int) -> Picture:
-    """The first usable image that a figure names.
+def _picture(graphics: list[str], package: Package, folder: str, name: str, max_side: int) -> Picture:
+    """The first usable image that a figure of an article in `folder` names.
 
     Raises:
         Problem: no_graphic, image_missing, vector_image, image_too_large, image_broken: why the first was not.
@@ -195,14 +194,14 @@ def _picture(graphics: list[str], images: dict[str, bytes | Path], name: str, ma
         raise Problem("no_graphic")
     first: Problem | None = None
     for href in graphics:
-        files = find(href, images)
+        files = find(href, package.stems, folder)
         if not files:
             first = first or Problem("image_missing", href)
         for file in files:
             try:
                 if file.lower().endswith(VECTORS):
                     raise Problem("vector_image", file)
-                return picture(_bytes(images[file]), name, max_side)
+                return picture(_bytes(package.images[file]), name, max_side)
             except Problem as error:
                 first = first or Problem(error.reason, f"{file}: {error.detail}" if error.detail != file else file)
     raise first or Problem("image_missing", graphics[0])

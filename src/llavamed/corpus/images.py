@@ -44,26 +44,32 @@ class Picture:
     phash: str
 
 
-def find(href: str, names: Iterable[str]) -> list[str]:
-    """Which of a package's files (POSIX paths) may be the graphic `href` names: the best first, none if there is none.
+def by_stem(names: Iterable[str]) -> dict[str, list[str]]:
+    """The images and vector drawings among a package's files (POSIX paths), by name in lower case without suffix."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        path = PurePosixPath(name)
+        suffix = path.suffix.lower()
+        if suffix in RANKS or suffix in VECTORS:
+            found.setdefault(path.name.casefold().removesuffix(suffix), []).append(name)
+    return found
+
+
+def find(href: str, files: dict[str, list[str]], folder: str = "") -> list[str]:
+    """Which of `files` (see `by_stem`) may be the graphic that an article in `folder` names: the best first.
 
     The suffix may be missing or another, letters in other case, the name percent-encoded. TIFF is the original, a GIF
     most often a thumbnail.
     """
-    wanted = PurePosixPath(unquote(href).replace("\\", "/").split("?")[0])
+    wanted = PurePosixPath(folder, unquote(href).replace("\\", "/").split("?")[0])
+    suffix = wanted.suffix.lower()
     name = wanted.name.casefold()
-    known = wanted.suffix.lower() in RANKS or wanted.suffix.lower() in VECTORS
-    stem = name.removesuffix(wanted.suffix.casefold()) if known else name
+    stem = name.removesuffix(suffix) if suffix in RANKS or suffix in VECTORS else name
     found = []
-    for file in names:
+    for file in files.get(stem, ()):
         path = PurePosixPath(file)
-        suffix = path.suffix.lower()
-        if suffix not in RANKS and suffix not in VECTORS:
-            continue
-        if path.name.casefold() == name or path.name.casefold().removesuffix(suffix) == stem:
-            exact = path.name == wanted.name
-            beside = path.as_posix() == wanted.as_posix() or len(path.parts) == 1
-            found.append((not beside, RANKS.get(suffix, 3), not exact, file))
+        beside = path.parent in (wanted.parent, PurePosixPath(folder))
+        found.append((not beside, RANKS.get(path.suffix.lower(), 3), path.name != wanted.name, file))
     return [file for *_, file in sorted(found)]
 
 

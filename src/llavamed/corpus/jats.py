@@ -18,7 +18,7 @@ _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _ENTITY = re.compile(rb"&([A-Za-z][A-Za-z0-9]{1,31});")
 _KEPT = (b"amp", b"lt", b"gt", b"quot", b"apos")
 _PMCID = re.compile(r"(?:PMC)?(\d+)(?:\.\d+)?$", re.IGNORECASE)
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"<\0", b"\0<")
+_UTF16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
 _NOT_PUBLISHED = ("pmc-release", "nihms-submitted", "received", "accepted")
 
 
@@ -79,9 +79,9 @@ def _tree(data: bytes) -> Element:
     if len(data) > MAX_BYTES:
         raise Problem("xml_too_large", f"{len(data):,} bytes; at most {MAX_BYTES:,}")
     encoding = None
-    if data.startswith(_UTF16):
+    if data[:2] in _UTF16:
         try:
-            data, encoding = data.decode("utf-16").encode(), "utf-8"
+            data, encoding = data.decode(_UTF16[data[:2]]).encode(), "utf-8"
         except UnicodeDecodeError as error:
             raise Problem("not_xml", str(error)) from None
     parser = etree.XMLParser(

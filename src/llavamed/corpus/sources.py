@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from llavamed import artifact
 from llavamed.corpus import jats
-from llavamed.corpus.images import MAX_BYTES, RANKS, VECTORS
-from llavamed.corpus.problem import Problem
+from llavamed.corpus.images import MAX_BYTES, RANKS, VECTORS, by_stem
+from llavamed.corpus.problem import Problem, printable
 from llavamed.errors import InputError
 
 XML = (".nxml", ".xml")
@@ -51,6 +51,7 @@ class Package:
 
     articles: dict[str, bytes] = field(default_factory=dict)
     images: dict[str, bytes | Path] = field(default_factory=dict)
+    stems: dict[str, list[str]] = field(default_factory=dict)  # of `images`, for `find`
     problem: Problem | None = None
 
 
@@ -92,10 +93,10 @@ def _list(source: Path, root: Path) -> tuple[list[Item], list[tuple[str, Path]]]
         raise InputError(f"{source} holds no article: no .nxml, .xml or .tar.gz in it")
     pictured = {_folder(name) for name in names if _is_image(name)}
     items = [
-        Item(path, name, _day(path), name.lower().endswith(TAR) or _folder(name) in pictured)
-        for name, path in ((name, root / name) for name in articles)
+        Item(root / name, printable(name), _day(root / name), name.lower().endswith(TAR) or _folder(name) in pictured)
+        for name in articles
     ]
-    return items, [(name, root / name) for name in names]
+    return items, [(printable(name), root / name) for name in names]
 
 
 def _walk(root: Path) -> list[str]:
@@ -125,12 +126,14 @@ def _day(path: Path) -> str:
 
 
 def mark_duplicates(items: list[Item]) -> list[Item]:
-    """The items sorted by name, each with a `stem` of its own; of those that are one article all but the best marked.
+    """The same items, each with a `stem` of its own; of those that are one article all but the best marked.
 
-    Best: with images, then the latest version, then the first. Two are one article if they share a PMCID, PMID or DOI,
-    as the head of the XML states them; for an archive, as its name does.
+    Best: with images, then the latest version, then unpacked, then the first. Two are one article if they share a
+    PMCID, PMID or DOI, as the head of the XML states them; for an archive, as its name does.
     """
-    ranked = sorted(enumerate(items), key=lambda e: (not e[1].images_beside, -_version(e[1].name), e[0]))
+    ranked = sorted(
+        enumerate(items), key=lambda e: (not e[1].images_beside, -_version(e[1].name), e[1].is_archive, e[0])
+    )
     first: dict[str, str] = {}
     stems: set[str] = set()
     marked = {}
@@ -139,7 +142,7 @@ def mark_duplicates(items: list[Item]) -> list[Item]:
         original = next((first[key] for key in keys if key in first), "")
         for key in keys:
             first.setdefault(key, original or item.name)
-        stem, n = PurePosixPath(item.name).name.split(".")[0], 1
+        stem, n = jats.file_name(re.sub(r"(?i)(\.tar\.gz|\.tgz|\.n?xml)$", "", PurePosixPath(item.name).name)), 1
         while (unique := stem if n == 1 else f"{stem}-{n}") in stems:
             n += 1
         stems.add(unique)
@@ -153,18 +156,23 @@ def _version(name: str) -> int:
 
 
 def _keys(item: Item) -> list[str]:
-    found = []
-    if not item.is_archive:
+    """What an article is known by, before it is read."""
+    if item.is_archive:
+        match = _PMC.search(PurePosixPath(item.name).name)
+        return [f"pmc{match[1]}"] if match else []
+    try:
         with item.path.open("rb") as stream:
             head = _META_END.split(stream.read(_HEAD))[0]
-        for kind, value in _ARTICLE_ID.findall(head):
-            text = value.decode("utf-8", "replace").lower()
-            found.append(
-                f"pmc{text.removeprefix('pmc').split('.')[0]}" if kind.startswith(b"pmc") else f"{kind.decode()}:{text}"
-            )
-    if not found:
-        match = _PMC.search(PurePosixPath(item.name).name) or _PMC.search(item.name)
-        found = [f"pmc{match[1]}"] if match and item.is_archive else []
+    except OSError:
+        return []  # told when it is read
+    found = []
+    for kind, value in _ARTICLE_ID.findall(head):
+        text = value.decode("utf-8", "replace").lower()
+        number = text.removeprefix("pmc").split(".")[0]
+        if kind == b"doi" and text.startswith("10."):
+            found.append(f"doi:{text}")
+        elif kind != b"doi" and number.isdigit():
+            found.append(f"{kind[:3].decode()}{number}")
     return found
 
 
@@ -176,16 +184,17 @@ def read(item: Item) -> Package:
     try:
         with item.path.open("rb") as stream:
             package.articles[item.path.name] = stream.read(jats.MAX_BYTES + 1)
-        package.images = dict(_beside(item.path.parent))
+        package.images, package.stems = _beside(item.path.parent)
     except OSError as error:
         package.problem = Problem("unreadable", f"{type(error).__name__}: {error.strerror}")
     return package
 
 
 @lru_cache(maxsize=64)
-def _beside(folder: Path) -> tuple[tuple[str, Path], ...]:
+def _beside(folder: Path) -> tuple[dict[str, bytes | Path], dict[str, list[str]]]:
     """Images in `folder`, and in those of its folders that hold no article of their own."""
-    return tuple((name, folder / name) for name in _images_below(folder))
+    names = _images_below(folder)
+    return {name: folder / name for name in names}, by_stem(names)
 
 
 def _images_below(folder: Path) -> list[str]:
@@ -207,26 +216,40 @@ def _read_archive(path: Path) -> Package:
     """Straight from the archive: nothing is unpacked to disk, no link followed."""
     package = Package()
     try:
-        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-            _read_members(tar, package)
+        with _Limited(path) as stream:
+            with tarfile.open(fileobj=stream, mode="r|") as tar:
+                _read_members(tar, package)
             while stream.read(1 << 20):  # to the end, where the checksum is
                 pass
     except Problem as problem:
         package.problem = problem
     except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
         package.problem = Problem("archive_broken", f"{type(error).__name__}: {error}")
+    package.stems = by_stem(package.images)
     if not package.articles and package.problem is None:
         package.problem = Problem("no_article", "no .nxml or .xml in the archive")
     return package
 
 
-def _read_members(tar: tarfile.TarFile, package: Package) -> None:
+class _Limited(gzip.GzipFile):
+    """Ends the reading of an archive that grows without measure."""
+
     unpacked = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next bytes."""
+        data = super().read(size)
+        self.unpacked += len(data)
+        if self.unpacked > MAX_UNPACKED:
+            raise Problem("archive_too_large", f"over {MAX_UNPACKED:,} bytes unpacked")
+        return data
+
+
+def _read_members(tar: tarfile.TarFile, package: Package) -> None:
     unsafe = None
     for count, member in enumerate(tar):
-        unpacked += member.size
-        if count >= MAX_MEMBERS or unpacked > MAX_UNPACKED:
-            raise Problem("archive_too_large", f"over {MAX_MEMBERS:,} members or {MAX_UNPACKED:,} bytes")
+        if count >= MAX_MEMBERS:
+            raise Problem("archive_too_large", f"over {MAX_MEMBERS:,} members")
         if _outside(member.name) or ((member.islnk() or member.issym()) and _outside(member.linkname)):
             unsafe = unsafe or Problem("unsafe_archive", f"member {member.name} points outside")
             continue

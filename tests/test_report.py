@@ -126,7 +126,7 @@ def test_loss_curves(page: str):
     assert len(charts) == 2
     points = charts[1].xpath(".//polyline/@points")
     assert [len(line.split()) for line in points] == [120, 117]  # each step, and its mean over 4
-    assert _curves([(n, 2.0) for n in range(1, 101)])["mean of 4 steps"] == [(n, 2.0) for n in range(4, 101)]
+    assert _curves([(n, 2.0) for n in range(1, 101)])["mean of 4 steps"] == [(n - 1.5, 2.0) for n in range(4, 101)]
     assert re.search(r"assistant\s+120\s+840\s+0.001\s+5.000\s+4.008", section(page, "Training").text_content())
 
 

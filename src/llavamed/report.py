@@ -150,7 +150,7 @@ def _curves(points: list[tuple[float, float]]) -> dict[str, list[tuple[float, fl
     for n, (step, loss) in enumerate(points):
         total += loss - (points[n - width][1] if n >= width else 0)
         if n >= width - 1:
-            mean.append((step, total / width))
+            mean.append((step - (width - 1) / 2, total / width))  # at the middle of its steps
     return {f"mean of {width} steps": mean, "each step": points}
 
 

@@ -111,6 +111,8 @@ def _card(row: Json) -> pages.Card:
     source = (row["journal"], str(row["year"] or ""), row["pmcid"] or row["pmid"] or "", row["doi"])
     cited = "Cited in the text" + (f", {len(mentions)} times" if len(mentions) > 2 else "")
     lines = [("" if n else cited, words) for n, words in enumerate(mentions[:2])]
+    if row["licence"] == "other" and row["licence_url"]:
+        lines.append(("Licence", row["licence_url"]))
     lines.append(("From", " · ".join(filter(None, (row["title"], *source)))))
     return pages.Card(
         image=(row["image"] or {}).get("bytes"),

@@ -65,9 +65,7 @@ _DINOV2 = Part(
 BACKBONES = {
     backbone.name: backbone
     for backbone in (
-        Backbone(
-            "smol", (_SMOLLM2, _DINOV2), "Small enough to train on two CPU cores; for research and demonstration."
-        ),
+        Backbone("smol", (_SMOLLM2, _DINOV2), "Small enough to train on two CPU cores."),
         Backbone("tiny", (), "Random weights, for tests: it knows nothing."),
     )
 }

@@ -14,7 +14,7 @@ def load(folder: Path, *, dtype: Any = None, device: str = "cpu") -> tuple[Any, 
     """The model, in evaluation mode, and its processor. `dtype`: a torch dtype; as stored where None.
 
     Raises:
-        InputError: no checkpoint in `folder`, a file that differs from the manifest's hash, or a weight that is missing,
+        InputError: no checkpoint in `folder`, a file that differs from its manifest, or a weight that is missing,
             unexpected or of another shape than the configuration asks for.
     """
     _check_files(folder)
@@ -32,7 +32,7 @@ def load(folder: Path, *, dtype: Any = None, device: str = "cpu") -> tuple[Any, 
 
 
 def from_weights(config: Any, weights: dict[str, Any], *, new: str) -> Any:
-    """A model of `weights` (names as in a file). Only those whose name starts with `new` may be missing: they are random.
+    """A model of `weights` (names as in a file). Those whose name holds `new` may be missing: they become random.
 
     Raises:
         InputError: another weight is missing, unexpected or misshapen.
@@ -53,6 +53,10 @@ def save(model: Any, processor: Any, folder: Path) -> None:
     with _quiet():
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
+    # How a file was loaded is no property of the model either: the same model is the same bytes.
+    settings = folder / "tokenizer_config.json"
+    kept = {k: v for k, v in json.loads(settings.read_text()).items() if k not in ("is_local", "local_files_only")}
+    artifact.write_json(settings, kept | {"backend": "tokenizers"})
     for path in folder.glob("*.safetensors"):
         path.chmod(0o644)  # safetensors makes them readable by their owner alone
 

@@ -25,6 +25,6 @@ def fast_bf16(device: str) -> bool:
     import torch
 
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     able = torch.cpu.get_capabilities()
-    return device == "cpu" and bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return device == "cpu" and (able.get("avx512_bf16", False) or able.get("amx_bf16", False)) is True

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -28,8 +29,8 @@ def train(
 ) -> dict[str, Any]:
     """Train `model` on the train split of `data` and write the result to `folder`.
 
-    Returns `{steps, loss_first, loss_last, tokens, useful_tokens, seconds, artifact, hash}`. `tokens`: computed, padding
-    included; `useful_tokens`: without padding. Loss: mean negative log-likelihood in nats of the assistant's tokens.
+    Returns `{steps, loss_first, loss_last, tokens, useful_tokens, seconds, artifact, hash}`. `tokens`: computed,
+    padding included; `useful_tokens`: without it. Loss: mean negative log-likelihood in nats of the assistant's tokens.
     A killed run goes on where its last saved state stood and ends with the same weights.
 
     Raises:
@@ -44,7 +45,11 @@ def train(
     weights = sum(file["bytes"] for name, file in start["files"].items() if name.endswith(".safetensors"))
     needs = weights * (14 if stage.name == "instruct" else 2)  # two saved states of three float32 each, and the result
     job = artifact.start(folder, "model", stage.model_dump(), parents=[model, data], force=force, needs_bytes=needs)
-    manifest = job.manifest or _train(job, model, data, stage, device, start)
+    try:
+        manifest = job.manifest or _train(job, model, data, stage, device, start)
+    except InputError:
+        _leave(job)
+        raise
     done = manifest["training"]
     keys = ("steps", "loss_first", "loss_last", "tokens", "useful_tokens", "seconds")
     return {**{key: done[key] for key in keys}, "artifact": str(folder), "hash": manifest["hash"]}
@@ -76,7 +81,7 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: 
             if name in masters:
                 parameter.copy_(masters[name])
     checkpoint.save(result, processor, job.out)
-    lines = "".join(json.dumps(entry) + "\n" for entry in log)
+    lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in log)
     artifact.write_text(job.out / "loss.jsonl", lines)
     artifact.write_table(job.out / "seen.parquet", seen_rows(model, found.examples, stage.name, stage.epochs), SEEN)
     if found.excluded:
@@ -147,6 +152,14 @@ def _run(
     return log, sum(sizes), before + time.monotonic() - begun
 
 
+def _leave(job: Job) -> None:
+    """Nothing was trained: let the folder be free for a call that is right."""
+    if not (job.work / "state").exists():
+        if job.lock is not None:
+            job.lock.release()
+        shutil.rmtree(job.work)
+
+
 def _hand_over(masters: Json, trained: Json) -> None:
     """Round the float32 weights into those that compute."""
     for name, parameter in trained.items():
@@ -158,7 +171,7 @@ def token_loss(model: Any, ids: Any, labels: Any, features: Any) -> Any:
 
     ids, labels: [n, length], padded on the right; features: [n, image tokens, width of the vision tower].
     """
-    import torch.nn.functional as F  # noqa: N812
+    import torch.nn.functional as F
 
     embeddings = model.get_input_embeddings()(ids)  # [n, length, width]
     pictures = model.model.multi_modal_projector(features.to(model.dtype))  # [n, image tokens, width]
@@ -185,8 +198,8 @@ def _card(training: Json, start: Json) -> str:
         "",
         f"Stage `{training['name']}`: the {what} trained for {training['steps']} steps "
         f"({training['useful_tokens']:,} tokens) in {training['precision']}. Loss {training['loss_first']:.3f} at the "
-        f"first step, {training['loss_last']:.3f} at the last (`loss.jsonl`). `seen.parquet` lists every record it saw; "
-        "`manifest.json` says where each came from.",
+        f"first step, {training['loss_last']:.3f} at the last (`loss.jsonl`). "
+        "`seen.parquet` lists every record it saw, `manifest.json` where each came from.",
         "",
         "For research use only, not for clinical decisions.",
         "",

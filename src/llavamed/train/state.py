@@ -25,7 +25,7 @@ def save(folder: Path, masters: dict[str, Any], optimizer: Any, log: list[dict[s
 
 
 def restore(folder: Path, masters: dict[str, Any], optimizer: Any) -> tuple[list[dict[str, Any]], float]:
-    """Put a saved state, if there is one, into `masters` and `optimizer`; return the log so far and the seconds spent."""
+    """Put a saved state, if there is one, into `masters` and `optimizer`: the log so far and the seconds spent."""
     import torch
     from safetensors.torch import load_file
 

@@ -138,5 +138,5 @@ def test_real_dicoms():
     """Those that pydicom itself carries: compressed, signed, coloured, many frames."""
     for name in ("CT_small.dcm", "MR_small.dcm", "SC_rgb_rle.dcm", "JPEG2000.dcm", "examples_palette.dcm"):
         path = get_testdata_file(name, download=False)
-        if path:
-            assert np.asarray(read_image(Path(path))).std() > 1
+        assert path
+        assert np.asarray(read_image(Path(path))).std() > 1

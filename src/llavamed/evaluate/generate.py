@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ def generate(
     order = sorted(prompts, key=lambda prompt: (len(prompt.text), prompt.id))
     done = sum(prompt.id in answers for prompt in order)
     with journal.open("a", encoding="utf-8") as notes, progress("answers", len(order), "answers", done) as advance:
-        for batch in _batches(order, batch_size):
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
             if all(prompt.id in answers for prompt in batch):
                 continue
             said = ask(model, processor, batch, max_new_tokens)
@@ -68,22 +69,14 @@ def ask(model: Any, processor: Any, batch: Sequence[Prompt], max_new_tokens: int
     return {prompt.id: text.strip() for prompt, text in zip(batch, said, strict=True)}
 
 
-def _batches(items: Sequence[Prompt], size: int) -> Iterator[Sequence[Prompt]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
 def _read(journal: Path) -> dict[str, str]:
     """The answers noted so far. A line that a killed run left half written is cut off."""
-    if not journal.exists():
-        return {}
-    with journal.open("rb+") as notes:
-        text = notes.read()
-        whole = text.rfind(b"\n") + 1
-        notes.truncate(whole)
-    return dict(_entries(text[:whole].decode().splitlines()))
-
-
-def _entries(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    for line in lines:
-        yield from json.loads(line).items()
+    answers: dict[str, str] = {}
+    if journal.exists():
+        with journal.open("rb+") as notes:
+            text = notes.read()
+            whole = text.rfind(b"\n") + 1
+            notes.truncate(whole)
+        for line in text[:whole].splitlines():
+            answers |= json.loads(line)
+    return answers

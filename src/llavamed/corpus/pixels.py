@@ -1,4 +1,4 @@
-"""Scanner files -> 8-bit pictures: DICOM and NIfTI as well as what Pillow reads. Used for the built-in articles."""
+"""Scanner files -> 8-bit pictures: DICOM, NIfTI and NumPy as well as what Pillow reads. Used for the built-in articles."""
 
 import gzip
 import io
@@ -33,9 +33,14 @@ def read(data: bytes, name: str) -> Pixels:
         return _dicom(data)
     if name.endswith((".nii", ".nii.gz")):
         return _nifti(data)
+    if name.endswith(".npy"):
+        return Pixels(np.load(io.BytesIO(data), allow_pickle=False)[None])
     with Image.open(io.BytesIO(data)) as image:
         plain = image if image.mode in ("L", "I;16", "I", "F") else image.convert("RGB")
-        return Pixels(np.asarray(plain)[None])
+        values = np.asarray(plain)
+    if values.ndim == 3 and (values == values[..., :1]).all():  # grey, stored as RGB
+        values = values[..., 0]
+    return Pixels(values[None])
 
 
 def picture(
@@ -57,7 +62,7 @@ def picture(
     """
     if plane:
         axis = PLANES[plane]
-        values = np.rot90(np.take(pixels.values, int(at * pixels.values.shape[axis]), axis))
+        values = np.rot90(np.moveaxis(pixels.values, axis, 0)[int(at * pixels.values.shape[axis])])
         across, down = (size for other, size in enumerate(pixels.spacing) if other != axis)
         size = (round(values.shape[1] * across), round(values.shape[0] * down))
         image = Image.fromarray(_grey(values, window)).resize(size, Image.Resampling.BICUBIC)

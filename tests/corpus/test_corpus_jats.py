@@ -26,6 +26,7 @@ def test_article_facts():
     assert (article.licence, article.licence_url) == ("CC-BY-4.0", "https://creativecommons.org/licenses/by/4.0/")
     assert not article.retracted
     assert article.version is None
+    assert only(jats(ids="pmcid:PMC77,pmc-ver:PMC77.2")).version == "2"
 
 
 def test_language_defaults_to_the_dtds():

@@ -117,10 +117,10 @@ def _article(article: Element) -> Article:
     journal = front.find("journal-meta") if front is not None else None
     licence, licence_url = _licence(meta)
     return Article(
-        pmcid=_pmcid(_id(meta, "pmc", "pmcid", "pmcaid")),
+        pmcid=_pmcid(_id(meta, "pmc", "pmcid")),
         pmid=_id(meta, "pmid"),
         doi=_doi(_id(meta, "doi")),
-        version=_text(next(meta.iter("article-version"), None)),
+        version=_text(next(meta.iter("article-version"), None)) or _version(_id(meta, "pmc-ver")),
         title=_text(meta.find("title-group/article-title"), frozenset(["fn", "xref"])),
         journal=_text(next(journal.iter("journal-title"), None)) if journal is not None else None,
         publisher=_text(next(journal.iter("publisher-name"), None)) if journal is not None else None,
@@ -225,6 +225,11 @@ def _id(meta: Element, *kinds: str) -> str | None:
 def _pmcid(text: str | None) -> str | None:
     match = _PMCID.match(text or "")
     return f"PMC{match[1]}" if match else None
+
+
+def _version(text: str | None) -> str | None:
+    """The 2 of "PMC77.2", as PMC numbers the versions of an article."""
+    return text.rpartition(".")[2] if text and "." in text else None
 
 
 def _doi(text: str | None) -> str | None:

@@ -23,7 +23,7 @@ MAX_UNPACKED = 2_000_000_000  # bytes read of one archive
 _PMC = re.compile(r"(?<![A-Za-z])PMC(\d+)(?:\.(\d+))?(?!\d)")
 _HEAD = 200_000  # bytes in which an article's ids stand
 _ARTICLE_ID = re.compile(
-    rb"<(?:\w+:)?article-id\b[^>]*\bpub-id-type\s*=\s*[\"'](pmc|pmcid|pmcaid|pmid|doi)[\"'][^>]*>\s*([^<\s]+)"
+    rb"<(?:\w+:)?article-id\b[^>]*\bpub-id-type\s*=\s*[\"'](pmc|pmcid|pmid|doi)[\"'][^>]*>\s*([^<\s]+)"
 )
 _META_END = re.compile(rb"</(?:\w+:)?article-meta\s*>")
 

@@ -20,6 +20,7 @@ _SAME = (
     (r"\bultrasonograph(?:y|ic)\b|\bsonograms?\b|\bsonograph(?:y|ic)\b", "ultrasound"),
     (r"\bhistolog(?:ic|ical)\b|\bhistopatholog(?:y|ic|ical)\b", "histology"),
     (r"\bnot (?:absent|negative|without)\b|\bno (?:doubt|question)\b", " "),
+    (r"\bwithin normal limits\b", "normal"),
     (r"\brather than\b|\binstead of\b", "not"),
     (r"\bfree of\b|\brul(?:es?|ed|ing) out\b|\bexclud(?:es?|ed|ing)\b", "without"),
     (r"\bfree from\b|\bdevoid of\b", "without"),

@@ -1,4 +1,4 @@
-"""Scanner files -> 8-bit pictures: DICOM, NIfTI and NumPy as well as what Pillow reads. Used for the built-in articles."""
+"""Scanner files -> 8-bit pictures: DICOM, NIfTI and NumPy and what Pillow reads. For the built-in articles."""
 
 import gzip
 import io

@@ -27,6 +27,8 @@ CC = "http://creativecommons.org/licenses"
         (None, "the Creative Commons CC0 public domain dedication", "", "CC0-1.0"),
         (None, "This file is available for text mining.", "", "TDM"),
         (None, "This work is in the public domain.", "", "PDM-1.0"),
+        ("https://opensource.org/license/mit", "", "", "MIT"),
+        ("https://opensource.org/license/bsd-3-clause", "", "", "BSD-3-Clause"),
         ("https://www.example.com/terms", "All rights reserved.", "", "other"),
         (None, "All rights reserved.", "", "other"),
         (None, "", "", "none-stated"),

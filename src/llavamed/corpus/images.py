@@ -26,7 +26,7 @@ RANKS = {
     ".gif": 2,
 }
 VECTORS = (".eps", ".svg", ".pdf", ".ps", ".ai", ".wmf", ".emf")
-FORMATS = ("JPEG", "PNG", "TIFF", "GIF", "BMP", "WEBP", "JPEG2000", "MPO")  # nothing that runs another program
+FORMATS = ("JPEG", "PNG", "TIFF", "GIF", "BMP", "WEBP", "JPEG2000")  # nothing that runs another program
 MAX_BYTES = 256_000_000
 MAX_PIXELS = 178_000_000
 LOSSLESS = ("PNG", "TIFF", "GIF", "BMP")

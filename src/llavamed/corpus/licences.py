@@ -1,7 +1,8 @@
 """A licence as articles state it -> one code: SPDX where there is one.
 
 CC0-1.0, CC-BY-4.0, CC-BY-NC-SA-3.0 ...; without the version (CC-BY) where none is stated; PDM-1.0 (public domain);
-TDM (text mining only); other (a statement that is none of these); none-stated.
+MIT, BSD-3-Clause (pictures out of software packages); TDM (text mining only); other (a statement that is none of
+these); none-stated.
 """
 
 import re
@@ -9,6 +10,7 @@ import re
 _URL = re.compile(
     r"creativecommons\.org/(?:licen[cs]es?|publicdomain)/(zero|mark|(?:cc-)?by(?:-nc)?(?:-sa|-nd)?)(?:/(\d\.\d))?", re.I
 )
+_SOFTWARE = re.compile(r"opensource\.org/licenses?/(MIT|BSD-[23]-Clause)\b", re.I)  # of pictures in software packages
 _SPDX = re.compile(r"\bCC[\s-]?BY(?:[\s-](NC))?(?:[\s-](SA|ND))?(?:[\s-]v?(\d(?:\.\d)?))?\b", re.I)
 _NAMED = re.compile(
     r"creative\s*commons\s+(?:licen[cs]e\s+)?\W*attribution|creativecommonsby|creative-commons-attribution", re.I
@@ -36,6 +38,9 @@ def code_of(url: str | None, statement: str, kind: str = "") -> str:
             if name in ("zero", "mark"):
                 return "CC0-1.0" if name == "zero" else "PDM-1.0"
             return _join(name.upper().removeprefix("CC-"), version)
+        match = _SOFTWARE.search(text)
+        if match:
+            return match[1].upper().replace("CLAUSE", "Clause")
     for text in (statement, kind):
         found = _from_words(text)
         if found:

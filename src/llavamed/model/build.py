@@ -16,7 +16,7 @@ def build(backbone: str, folder: Path, *, image_size: int = 112, seed: int = 0, 
     """Write the LLaVA checkpoint that `backbone` describes: `{parameters, artifact, hash}`.
 
     The projector (two linear layers, GELU between) is random, by `seed`. `image_size`: the side in pixels of the square
-    that pictures are padded and resized to.
+    that pictures are stretched to.
 
     Raises:
         InputError: an unknown backbone, an image size that is no multiple of the tower's patch, weights that cannot be
@@ -41,7 +41,7 @@ def build(backbone: str, folder: Path, *, image_size: int = 112, seed: int = 0, 
             job,
             counts={},
             card=_card(chosen, parameters, image_size),
-            backbone={**chosen.describe(), "parameters": parameters},
+            backbone={**chosen.describe(), "parameters": parameters, "projector": "new"},
         )
     return {
         "parameters": manifest["backbone"]["parameters"],
@@ -58,7 +58,8 @@ def _pretrained(backbone: Backbone, image_size: int) -> tuple[Any, Any]:
     language, vision = backbone.parts
     text_config, text_weights, words = pretrained.gguf_llama(language)
     vision_config, vision_weights = pretrained.dinov2(vision)
-    config = _configure(vision_config, text_config, words, image_size)
+    # Not LLaVA's -2: the tower's last layers were tuned to see artefacts rather than what a picture shows.
+    config = _configure(vision_config, text_config, words, image_size, layer=-5)
     known = text_weights["model.embed_tokens.weight"]
     # Tokens the language model never saw start as the mean of those it knows.
     added = known.mean(0, keepdim=True).expand(text_config.vocab_size - len(known), -1)
@@ -81,12 +82,12 @@ def _random(backbone: Backbone, image_size: int) -> tuple[Any, Any]:
     vision = Dinov2WithRegistersConfig(
         **shape, mlp_ratio=2, patch_size=28, image_size=image_size, num_register_tokens=REGISTERS
     )
-    config = _configure(vision, text, words, image_size)
+    config = _configure(vision, text, words, image_size, layer=-2)
     return LlavaForConditionalGeneration(config), _processor(config, words, image_size)
 
 
-def _configure(vision: Any, text: Any, words: Any, image_size: int) -> Any:
-    """The configuration of a LLaVA model of these two parts."""
+def _configure(vision: Any, text: Any, words: Any, image_size: int, layer: int) -> Any:
+    """The configuration of a LLaVA model of these two parts; `layer`: of the tower, that the projector reads."""
     from transformers import LlavaConfig
 
     text.vocab_size = -len(words) // 64 * -64  # rounded up: matrix products are faster so
@@ -96,7 +97,7 @@ def _configure(vision: Any, text: Any, words: Any, image_size: int) -> Any:
         text_config=text,
         image_token_index=words.convert_tokens_to_ids(tokenizer.IMAGE_TOKEN),
         image_seq_length=(image_size // vision.patch_size) ** 2 + REGISTERS,
-        vision_feature_layer=-2,
+        vision_feature_layer=layer,
         vision_feature_select_strategy="default",
     )
 
@@ -106,8 +107,8 @@ def _processor(config: Any, words: Any, image_size: int) -> Any:
     from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
     images = LlavaImageProcessorPil(
-        do_pad=True,  # to a square: the whole picture is seen, in its own proportions
-        size={"shortest_edge": image_size},
+        # Stretched to a square: few pixels as there are, none is spent on padding or cropped away.
+        size={"height": image_size, "width": image_size},
         crop_size={"height": image_size, "width": image_size},
         image_mean=MEAN,
         image_std=STD,

@@ -60,6 +60,7 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: 
 
     from llavamed.model import checkpoint
     from llavamed.model.device import fast_bf16, pick
+    from llavamed.train import projector
     from llavamed.train.data import read
 
     device = pick(device)
@@ -69,8 +70,12 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: 
     trained = {n: p for n, p in net.named_parameters() if n.startswith(TRAINED[stage.name])}
     # AdamW works on float32 copies: bfloat16 weights would lose updates smaller than 1/256 of them.
     masters = {name: parameter.detach().float().clone() for name, parameter in trained.items()}
+    spread = net.get_input_embeddings().weight.float().std().item()
     net.to(torch.bfloat16 if bf16 else torch.float32)
     found = read(data, net, processor, stage.max_length)
+    if start.get("backbone", {}).get("projector") == "new":
+        of_projector = {n.removeprefix(PROJECTOR[0]): w for n, w in masters.items() if n.startswith(PROJECTOR)}
+        projector.fit(of_projector, list(found.features.values()), spread)
     for parameter in trained.values():
         parameter.requires_grad_(True)
     log, tokens, seconds = _run(job, net, trained, masters, found, stage, processor.tokenizer.pad_token_id)
@@ -104,7 +109,7 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: 
         job,
         counts={"conversations": {"in": kept + lost.total(), "kept": kept, "excluded": dict(sorted(lost.items()))}},
         card=_card(training, start),
-        backbone=start.get("backbone", {}),
+        backbone={**start.get("backbone", {}), "projector": "trained"},
         training=training,
     )
 

@@ -247,6 +247,14 @@ def publish(
     return manifest
 
 
+def abandon(job: Job) -> None:
+    """Nothing was made: leave the folder free for a call that is right."""
+    _release(job)
+    shutil.rmtree(job.work, ignore_errors=True)
+    if not any(job.folder.iterdir()):
+        job.folder.rmdir()
+
+
 def _move_into_place(job: Job) -> None:
     """Replace what the folder held by what the job made. Killed anywhere, it can be called again."""
     final, replaced = job.folder / "manifest.json", job.work / "replaced.json"

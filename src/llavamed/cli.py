@@ -192,7 +192,7 @@ def instruct_generate(
 def model_build(
     backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help="`smol` or `tiny`.")],
     output: Output,
-    image_size: Annotated[int, typer.Option(help="Side of the picture the model sees, in pixels.")] = 112,
+    image_size: Annotated[int, typer.Option(help="Side of the picture the model sees, in pixels.")] = 84,
     seed: Seed = 0,
     force: Force = False,
     as_json: AsJson = False,

@@ -25,7 +25,7 @@ class Model(_Part):
     """What the assistant is made of."""
 
     backbone: Annotated[str, Field(description="smol, or tiny (random weights, for tests)")]
-    image_size: Annotated[int, Field(ge=28, description="side of the picture the model sees, in pixels")] = 112
+    image_size: Annotated[int, Field(ge=28, description="side of the picture the model sees, in pixels")] = 84
 
     @field_validator("backbone")
     @classmethod

@@ -87,12 +87,17 @@ def evaluate(
     }
     job = artifact.start(folder, "scores", settings, parents=[model, data], force=force)
     if job.manifest is None:
-        questions, excluded = _sift(questions_of(data, split), limit)
-        if not questions:
-            raise InputError(
-                f"{data}: no {split} question can be asked ({_reasons(excluded)}): look at its conversations"
-            )
-        answers = _ask(model, questions, job.work / "answers.jsonl", max_new_tokens, batch_size, device)
+        try:
+            questions, excluded = _sift(questions_of(data, split), limit)
+            if not questions:
+                raise InputError(
+                    f"{data}: no {split} question can be asked ({_reasons(excluded)}): look at its conversations"
+                )
+            answers = _ask(model, questions, job.work / "answers.jsonl", max_new_tokens, batch_size, device)
+        except InputError:
+            if not (job.work / "answers.jsonl").exists():
+                artifact.abandon(job)
+            raise
         answers |= baselines(data, questions)
         rows = _rows(questions, answers)
         artifact.write_table(job.out / "data/answers-00000.parquet", rows, ANSWERS)

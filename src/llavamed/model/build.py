@@ -12,7 +12,7 @@ REGISTERS = 4
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # ImageNet's, as DINOv2 was trained with
 
 
-def build(backbone: str, folder: Path, *, image_size: int = 112, seed: int = 0, force: bool = False) -> dict[str, Any]:
+def build(backbone: str, folder: Path, *, image_size: int = 84, seed: int = 0, force: bool = False) -> dict[str, Any]:
     """Write the LLaVA checkpoint that `backbone` describes: `{parameters, artifact, hash}`.
 
     The projector (two linear layers, GELU between) is random, by `seed`. `image_size`: the side in pixels of the square
@@ -59,7 +59,7 @@ def _pretrained(backbone: Backbone, image_size: int) -> tuple[Any, Any]:
     text_config, text_weights, words = pretrained.gguf_llama(language)
     vision_config, vision_weights = pretrained.dinov2(vision)
     # Not LLaVA's -2: the tower's last layers were tuned to see artefacts rather than what a picture shows.
-    config = _configure(vision_config, text_config, words, image_size, layer=-5)
+    config = _configure(vision_config, text_config, words, image_size, layer=vision_config.num_hidden_layers // 2)
     known = text_weights["model.embed_tokens.weight"]
     # Tokens the language model never saw start as the mean of those it knows.
     added = known.mean(0, keepdim=True).expand(text_config.vocab_size - len(known), -1)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -48,7 +47,8 @@ def train(
     try:
         manifest = job.manifest or _train(job, model, data, stage, device, start)
     except InputError:
-        _leave(job)
+        if not (job.work / "state").exists():
+            artifact.abandon(job)
         raise
     done = manifest["training"]
     keys = ("steps", "loss_first", "loss_last", "tokens", "useful_tokens", "seconds")
@@ -76,8 +76,9 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: 
     if start.get("backbone", {}).get("projector") == "new":
         of_projector = {n.removeprefix(PROJECTOR[0]): w for n, w in masters.items() if n.startswith(PROJECTOR)}
         projector.fit(of_projector, list(found.features.values()), spread)
-    for parameter in trained.values():
+    for name, parameter in trained.items():
         parameter.requires_grad_(True)
+        masters[name].grad = torch.zeros_like(masters[name])
     log, tokens, seconds = _run(job, net, trained, masters, found, stage, processor.tokenizer.pad_token_id)
 
     result, processor = checkpoint.load(model)  # as it was stored: what is frozen stays as it was, bit for bit
@@ -139,9 +140,9 @@ def _run(
             if not math.isfinite(loss.item()):
                 raise RuntimeError(f"step {step + 1}: the loss is {loss.item()}: lower learning_rate and train again")
             loss.backward()
-            for name, parameter in trained.items():
-                masters[name].grad = None if parameter.grad is None else parameter.grad.float()
-                parameter.grad = None
+            for name, parameter in trained.items():  # into the same memory at every step: new pages are slow to get
+                masters[name].grad.copy_(parameter.grad)
+                parameter.grad.zero_()
             norm = torch.nn.utils.clip_grad_norm_(masters.values(), CLIP)
             lr = rate(step, len(batches), stage.learning_rate, stage.warmup)
             optimizer.param_groups[0]["lr"] = lr
@@ -155,14 +156,6 @@ def _run(
                 saved = time.monotonic()
             advance(sizes[step], f"loss {loss.item():.3f}")
     return log, sum(sizes), before + time.monotonic() - begun
-
-
-def _leave(job: Job) -> None:
-    """Nothing was trained: let the folder be free for a call that is right."""
-    if not (job.work / "state").exists():
-        if job.lock is not None:
-            job.lock.release()
-        shutil.rmtree(job.work)
 
 
 def _hand_over(masters: Json, trained: Json) -> None:

@@ -20,7 +20,7 @@ from llavamed.instruct.caption import first_sentence
 from llavamed.instruct.write import Excluded, Turns, draw, kind_of, open_set, place, result, write_set
 
 TEMPLATE = Path(__file__).with_name("template.yaml")
-VERSION = "1"  # of the rules in this file and in caption.py
+VERSION = "2"  # of the rules in this file and in caption.py
 COLUMNS = ["pair_id", "fig_caption", "modality", "single_plot", "split"]
 
 CARD = """Short conversations written by rule: no language model was used. The kind of image is the corpus's, other
@@ -58,13 +58,17 @@ def generate_template(corpus: Path, folder: Path, *, seed: int = 0, workers: int
 
 
 def write_one(figure: Json, *, template: Json, asked: Asked, seed: int) -> Turns:
-    """The figure's turns in a drawn order. Raises Excluded where the caption says nothing."""
+    """The figure's turns. What is asked first, only the picture answers: the kind, or at times yes or no about it.
+
+    The other turns follow in a drawn order. Raises Excluded where the caption says nothing.
+    """
     sentence = first_sentence(figure["fig_caption"] or "")
     if not sentence:
         raise Excluded("no_caption")
     key = (seed, figure["pair_id"])
     turns: Turns = []
     kind: tuple[str, str] | None = None
+    leads: Turns = []
     values = values_of(figure, sentence, template["topics"])
     for topic, value in values.items():
         texts = template["topics"][topic]
@@ -73,9 +77,14 @@ def write_one(figure: Json, *, template: Json, asked: Asked, seed: int) -> Turns
         if topic == "kind":
             kind = ask
             turns += [ask, *confirm]
+            leads = [ask, ask, *(confirm or [ask])]
         else:  # either form: the one would give the other away
             turns += confirm if confirm and topic == draw(list(values), "form", *key) else [ask]
     turns.sort(key=lambda turn: place("order", *turn, *key))
+    if leads:  # an earlier answer would give a later one away
+        lead = draw(leads, "lead", *key)
+        turns.remove(lead)
+        turns.insert(0, lead)
     # The caption often names the kind: what it shows is asked anywhere after that.
     first = turns.index(kind) + 1 if kind else 0
     describe = (draw(template["open"], "open", *key), sentence)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+# Two workers with two threads each would wait for each other most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).parent.parent
 
 

@@ -188,7 +188,7 @@ def _public(facts: Facts) -> tuple[str, list[Fact]] | None:
     which = "seen in training" if "seen.licences" in facts else "collected"
     free = any(key.startswith(("CC", "PDM")) for key in licences.value)  # the corpus's codes
     answer = (
-        "Yes: figures and captions of articles under Creative Commons licences or in the public domain."
+        "Yes: figures and captions of articles, some or all under Creative Commons licences or in the public domain."
         if free
         else "No article under a Creative Commons licence or in the public domain is known."
     )

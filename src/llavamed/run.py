@@ -63,11 +63,14 @@ def run(
     done["aligned"] = train(folder / "backbone", folder / "alignment", folder / "aligned", stages.align, **common)
     _say("assistant")
     done["assistant"] = train(folder / "aligned", conversations, assistant, stages.instruct, **common)
-    if artifact.has_rows(conversations, recipe.evaluate.split):
+    asked = dict(recipe.evaluate)
+    if not artifact.has_rows(conversations, asked["split"]):  # few articles: the hash may put none there
+        asked["split"] = "validation"
+    if artifact.has_rows(conversations, asked["split"]):
         _say("scores")
-        done["scores"] = evaluate(assistant, conversations, folder / "scores", **dict(recipe.evaluate), **common)
+        done["scores"] = evaluate(assistant, conversations, folder / "scores", **asked, **common)
     else:
-        console.print(f"no scores: no article fell into the {recipe.evaluate.split} split")
+        console.print("no scores: no article fell into the test or the validation split")
     _say("summary and report")
     done["summary"] = write_summary(assistant, folder / "summary.md", profile=recipe.profile)
     page = folder / "report.html"

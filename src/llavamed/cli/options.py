@@ -1,0 +1,46 @@
+"""The options that commands share, and how a result is printed."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what the folder holds, if made otherwise.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.", show_default="one a core")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def hush(quiet: bool) -> None:
+    """No progress, if `quiet`."""
+    from llavamed.console import console
+
+    console.quiet = quiet
+
+
+def show(result: dict[str, Any], as_json: bool) -> None:
+    """The result of a step: JSON for programs, else a small table."""
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for key, value in result.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {_short(v)}" for k, v in value.items()) or "none"
+        table.add_row(key.replace("_", " "), _short(value))
+    Console().print(table)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{k} {_short(v)}" for k, v in value.items()) + ")"
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)

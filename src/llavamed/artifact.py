@@ -7,6 +7,7 @@ The manifest is renamed into place last. No manifest = not finished. See docs/de
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -143,20 +144,26 @@ def run_shards(
     schemas: dict[str, pa.Schema],
     *,
     workers: int = 1,
+    engine: str = "local",
+    reads: Sequence[Path] = (),
     label: str = "",
 ) -> Json:
     """Run `function(shard) -> (tables, facts)` once per shard, writing each table to `NAME-<shard>.parquet`.
 
     `schemas` maps the first part of a table's name ("data", "excluded") to its schema. `facts` are nested
     dictionaries of numbers; their sum over all shards is returned. A shard already written is not run again.
+    `engine`: see `map_shards`. `reads`: the files or folders that the shards are read from.
+
+    Raises:
+        InputError: a machine of the cluster does not see the job's folder, or one of `reads`.
     """
     records = job.work / "shards"
     records.mkdir(exist_ok=True)
     done = {int(path.stem) for path in records.glob("*.json")}
     waiting = [(index, shard) for index, shard in enumerate(shards) if index not in done]
-    write = partial(_write_shard, function, job.work, schemas)
+    write = partial(_write_shard, function, job.work, job.started, reads, schemas)
     with progress(label or job.kind, len(shards), "shards", done=len(done)) as advance:
-        for _ in map_shards(write, waiting, workers):
+        for _ in map_shards(write, waiting, workers, engine):
             advance()
     facts: Json = {}
     for index in range(len(shards)):
@@ -169,9 +176,12 @@ def run_shards(
 def _write_shard(
     function: Callable[[Any], tuple[Tables, Json]],
     work: Path,
+    started: str,
+    reads: Sequence[Path],
     schemas: dict[str, pa.Schema],
     item: tuple[int, Any],
 ) -> None:
+    _check_shared(work, started, reads)
     index, shard = item
     tables, facts = function(shard)
     files = {}
@@ -181,6 +191,16 @@ def _write_shard(
             write_table(work / "out" / path, rows, schemas[name.split("/")[0]])
             files[path] = _describe(work / "out" / path)
     write_json(work / "shards" / f"{index:05d}.json", {"files": files, "facts": facts})
+
+
+def _check_shared(work: Path, started: str, reads: Sequence[Path]) -> None:
+    """A worker on another machine must see the same folders; else it would call every file there unreadable."""
+    description = work / "job.json"
+    hidden = [path for path in reads if not path.exists()]
+    if not description.exists() or json.loads(description.read_text())["started"] != started:
+        hidden = [work.parent]
+    if hidden:
+        raise InputError(f"{hidden[0]} is not seen by {platform.node()}: put it on storage that all machines share")
 
 
 def write_table(path: Path, rows: list[Json], schema: pa.Schema) -> None:

@@ -162,7 +162,7 @@ def test_archive_without_an_article_and_no_archive_at_all(tmp_path):
 
 
 def test_archive_that_grows(tmp_path, monkeypatch):
-    monkeypatch.setattr("llavamed.corpus.sources.MAX_UNPACKED", 10_000)
+    monkeypatch.setattr("llavamed.corpus.sources.articles.MAX_UNPACKED", 10_000)
     path = archive(tmp_path / "PMC5.tar.gz", {**GOOD, "d/movie.avi": bytes(20_000)})
     assert build([path], tmp_path / "out")["articles_excluded"] == {"archive_too_large": 1}
 
@@ -233,7 +233,7 @@ def test_articles_without_ids_get_ids_of_their_own(tmp_path):
         folder = package(tmp_path / "src" / name, "main", n=1, xml=jats(fig(1), ids=""))
         assert folder.exists()
     package(tmp_path / "src" / "c", "other", n=1, xml=jats(fig(1), ids="doi:10.1000/x/y"))
-    build([tmp_path / "src"], tmp_path / "out")
+    build([tmp_path / "src"], tmp_path / "out", duplicates="keep")
     assert sorted(r["pair_id"] for r in rows(tmp_path / "out")) == ["10.1000_x_y_F1", "main-2_F1", "main_F1"]
 
 

@@ -5,7 +5,7 @@ import io
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 import numpy as np
@@ -30,6 +30,7 @@ FORMATS = ("JPEG", "PNG", "TIFF", "GIF", "BMP", "WEBP", "JPEG2000")  # nothing t
 MAX_BYTES = 256_000_000
 MAX_PIXELS = 178_000_000
 LOSSLESS = ("PNG", "TIFF", "GIF", "BMP")
+GAP = 16  # pixels between the parts of a figure
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,25 @@ def find(href: str, files: dict[str, list[str]], folder: str = "") -> list[str]:
     return [file for *_, file in sorted(found)]
 
 
-def decode(data: bytes, max_side: int) -> tuple[Image.Image, str]:
-    """RGB or grey (L) pixels, at most `max_side` long, upright, and the format they came in.
+def load(content: bytes | Path) -> bytes:
+    """The bytes of an image file; one longer than `MAX_BYTES` is cut just behind.
+
+    Raises:
+        Problem: image_broken: it cannot be read.
+    """
+    if isinstance(content, bytes):
+        return content
+    try:
+        with content.open("rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise Problem("image_broken", f"{error.strerror}") from None
+
+
+def decode(data: bytes, max_side: int) -> tuple[Image.Image, bool]:
+    """An image file (the first of several pages) as L or RGB, upright, its long side at most `max_side`.
+
+    With it whether the file is lossless.
 
     Raises:
         Problem: image_too_large, image_broken.
@@ -87,7 +105,7 @@ def decode(data: bytes, max_side: int) -> tuple[Image.Image, str]:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise Problem("image_too_large", f"{image.width} x {image.height} pixels; at most {MAX_PIXELS:,}")
-                kind = image.format or ""
+                lossless = image.format in LOSSLESS
                 image.draft(None, (2 * max_side, 2 * max_side))  # a huge JPEG is decoded at a half, a quarter ...
                 plain = _plain(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
@@ -96,10 +114,9 @@ def decode(data: bytes, max_side: int) -> tuple[Image.Image, str]:
         raise
     except Exception as error:  # decoders raise all sorts on broken data
         raise Problem("image_broken", f"{type(error).__name__}: {error}") from None
-    if max(plain.size) > max_side:
-        plain.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    plain = shrink(plain, max_side)
     plain.info.clear()  # what is left in it would be written again
-    return plain, kind
+    return plain, lossless
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -120,18 +137,41 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def shrink(image: Image.Image, max_side: int) -> Image.Image:
+    """The image, its long side at most `max_side`."""
+    if max(image.size) > max_side:
+        image = image.copy()
+        image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    return image
+
+
+def stack(images: list[Image.Image]) -> Image.Image:
+    """Several pictures of one figure as one, below each other on white."""
+    if len(images) == 1:
+        return images[0]
+    height = sum(image.height + GAP for image in images) - GAP
+    whole = Image.new("RGB", (max(image.width for image in images), height), "white")
+    top = 0
+    for image in images:
+        whole.paste(image.convert("RGB"), (0, top))
+        top += image.height + GAP
+    return whole
+
+
 def picture(data: bytes, name: str, max_side: int) -> Picture:
-    """The image file `data` as it is stored under `name`.
+    """An image file as it is stored under `name`. Raises what `decode` raises."""
+    image, lossless = decode(data, max_side)
+    return store(image, name, lossless)
 
-    Always encoded anew, which drops EXIF, colour profiles and comments: PNG where the file is lossless and has at most
-    256 colours (line art, plots, grey scans: JPEG would blur them, PNG is smaller), else JPEG of quality 92.
 
-    Raises:
-        Problem: image_too_large, image_broken.
+def store(image: Image.Image, name: str, lossless: bool) -> Picture:
+    """A picture (L or RGB) as it is stored under `name`.
+
+    Always encoded anew, which drops EXIF, colour profiles and comments: PNG where its file is lossless and it has at
+    most 256 colours (line art, plots, grey scans: JPEG would blur them, PNG is smaller), else JPEG of quality 92.
     """
-    image, kind = decode(data, max_side)
     out = io.BytesIO()
-    if kind in LOSSLESS and image.getcolors(256) is not None:
+    if lossless and image.getcolors(256) is not None:
         suffix = ".png"
         image.save(out, "PNG")
     else:

@@ -29,6 +29,16 @@ _TDM = re.compile(r"(?:available|used?) for text (?:and data )?mining", re.I)
 _OPEN = re.compile(r"unrestricted (?:non-?commercial )?use,? .{0,40}distribution,? .{0,20}reproduction", re.I)
 
 
+# What a build takes: `commercial` as PMC groups it (no NC), `open` any Creative Commons licence or none needed, `all`.
+POLICIES = ("commercial", "open", "all")
+_OPEN_CODES = ("CC0-", "PDM-", "MIT", "BSD-", "CC-BY")
+
+
+def allows(policy: str, code: str) -> bool:
+    """Whether a licence policy lets figures under the licence `code` through."""
+    return policy == "all" or (code.startswith(_OPEN_CODES) and not (policy == "commercial" and "-NC" in code))
+
+
 def code_of(url: str | None, statement: str, kind: str = "") -> str:
     """The code of a licence, from its address, its sentence, or the word in `license-type`; the first that tells."""
     for text in (url or "", statement, kind):

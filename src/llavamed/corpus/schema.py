@@ -37,14 +37,22 @@ _PANELS = pa.list_(
     pa.struct([("box", pa.list_(pa.int32())), ("label", pa.string()), ("subcaption", pa.string())])
 )  # box: left, top, right, bottom in pixels of the stored image
 
+_STRINGS = pa.list_(pa.string())
 _TEXT = [
     *((name, pa.string()) for name in ("pair_id", "pmcid", "pmid", "doi", "version", "title", "journal", "publisher")),
     ("year", pa.int32()),
-    *((name, pa.string()) for name in ("language", "article_type", "licence", "licence_url")),
+    ("published", pa.string()),  # ISO date, as precise as it is stated
+    *((name, pa.string()) for name in ("language", "article_type", "sub_article")),  # such as reply
+    ("subjects", _STRINGS),
+    *((name, pa.string()) for name in ("licence", "licence_url")),
     ("retracted", pa.bool_()),
+    ("notices", _STRINGS),  # of retraction, correction, concern: kind and DOI
+    ("hosts", _STRINGS),  # where the article says it is published
     *((name, pa.string()) for name in ("fig_id", "fig_label", "fig_caption")),
-    ("in_text_mention", pa.list_(pa.string())),
+    ("in_text_mention", _STRINGS),
+    ("mention_source", _STRINGS),  # of each mention: xref (a tagged citation), range ("Figs 2-4"), text (untagged)
 ]
+TEXT = tuple(name for name, _ in _TEXT)
 
 
 def with_features(schema: pa.Schema) -> pa.Schema:
@@ -77,7 +85,10 @@ FIGURES = with_features(
             ("domain", _DOMAIN),
             ("panels", _PANELS),
             ("single_plot", pa.bool_()),
+            ("flags", _STRINGS),  # burned_in_text, part_missing
             ("split", pa.string()),
+            ("source", pa.string()),  # the file it was read from, below SRC
+            ("collected", pa.string()),  # when that file was made, YYYY-MM-DD
         ]
     )
 )

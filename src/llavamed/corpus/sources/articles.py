@@ -1,20 +1,22 @@
-"""SRC -> the article files in it, and safe reading of each one with the images beside it."""
+"""Article files: JATS XML with its images beside it, packages and archives of such."""
 
 import gzip
 import os
 import re
 import tarfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
-from llavamed import artifact
 from llavamed.corpus import jats
-from llavamed.corpus.images import MAX_BYTES, RANKS, VECTORS, by_stem
+from llavamed.corpus.entry import Candidate, Entry, Graphic
+from llavamed.corpus.images import MAX_BYTES, RANKS, VECTORS, by_stem, find, load
 from llavamed.corpus.problem import Problem, printable
-from llavamed.errors import InputError
+from llavamed.corpus.schema import TEXT
 
 XML = (".nxml", ".xml")
 TAR = (".tar.gz", ".tgz")
@@ -31,6 +33,8 @@ _META_END = re.compile(rb"</(?:\w+:)?article-meta\s*>")
 @dataclass(frozen=True)
 class Item:
     """One article file: an XML file or an archive. `name`: its path below SRC. `stem`: its name, unlike any other's."""
+
+    figures: ClassVar[int] = 8  # about so many in one
 
     path: Path
     name: str
@@ -55,45 +59,22 @@ class Package:
     problem: Problem | None = None
 
 
-def list_sources(sources: list[Path]) -> tuple[list[Item], list[tuple[str, Path]], list[Path]]:
-    """(article files in order, every file that counts by name, those sources that are articles artifacts).
-
-    Raises:
-        InputError: a source is missing, holds no article, or is an unfinished artifact.
-    """
-    items, files, parents = [], [], []
-    if not sources:
-        raise InputError("no source of articles: name a folder, an archive or an .nxml file")
-    for index, source in enumerate(sources):
-        made = (source / "manifest.json").is_file()
-        if made:
-            artifact.require(source, "articles")
-            parents.append(source)
-        found, beside = _list(source, source / "data" if made else source)
-        if not made:
-            files += [(f"{index}/{name}", path) for name, path in beside]
-        items += found
-    return items, files, parents
+def reads(source: Path) -> bool:
+    """Whether `source` is an article file, or a folder that may hold some."""
+    return source.is_dir() or source.name.lower().endswith(XML + TAR)
 
 
-def _list(source: Path, root: Path) -> tuple[list[Item], list[tuple[str, Path]]]:
-    if not source.exists():
-        raise InputError(f"{source} does not exist: name a folder, an archive or an .nxml file of articles")
+def list_items(source: Path) -> tuple[list[Item], list[tuple[str, Path]]]:
+    """(article files in order, every file that counts by its name)."""
     if source.is_file():
-        if not source.name.lower().endswith(XML + TAR):
-            raise InputError(f"{source} is no article: it must be .nxml, .xml, .tar.gz, or a folder of such")
         names = [source.name, *(_images_below(source.parent) if source.name.lower().endswith(XML) else ())]
         root, articles = source.parent, [source.name]
     else:
-        if (source / ".job").exists() and root == source:
-            raise InputError(f"{source} is unfinished: run the step that writes it again")
-        names = _walk(root)
+        names, root = _walk(source), source
         articles = [name for name in names if name.lower().endswith(XML + TAR)]
-    if not articles:
-        raise InputError(f"{source} holds no article: no .nxml, .xml or .tar.gz in it")
     pictured = {_folder(name) for name in names if _is_image(name)}
     items = [
-        Item(root / name, printable(name), _day(root / name), name.lower().endswith(TAR) or _folder(name) in pictured)
+        Item(root / name, printable(name), day(root / name), name.lower().endswith(TAR) or _folder(name) in pictured)
         for name in articles
     ]
     return items, [(printable(name), root / name) for name in names]
@@ -121,7 +102,8 @@ def _folder(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-def _day(path: Path) -> str:
+def day(path: Path) -> str:
+    """When a file was last changed, YYYY-MM-DD in UTC."""
     return datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
 
 
@@ -174,6 +156,50 @@ def _keys(item: Item) -> list[str]:
         elif kind != b"doi" and number.isdigit():
             found.append(f"{kind[:3].decode()}{number}")
     return found
+
+
+def entries(item: Item) -> Iterator[Entry]:
+    """An item's articles and their figures, each with the reason to leave it out, if there is one."""
+    package = read(item)
+    problem = package.problem
+    if item.duplicate_of:
+        problem = problem or Problem("duplicate_article", f"the same article as {item.duplicate_of}")
+    if problem and not package.articles:
+        yield Entry({}, problem=problem)
+    seen: set[str] = set()
+    for name, data in package.articles.items():
+        try:
+            articles = jats.parse(data)
+        except Problem as error:
+            yield Entry({}, problem=problem or error)
+            continue
+        for article in articles:
+            ids = {x for x in (article.pmcid, article.pmid, article.doi) if x}
+            again = (
+                Problem("duplicate_article", f"the same article as another file of {item.name}") if ids & seen else None
+            )
+            seen |= ids
+            yield from _article(article, item, package, name, problem or again)
+
+
+def _article(
+    article: jats.Article, item: Item, package: Package, name: str, problem: Problem | None
+) -> Iterator[Entry]:
+    about = {key: getattr(article, key) for key in TEXT if hasattr(article, key)}
+    group = article.pmcid or article.doi or item.stem
+    yield Entry(about, group, problem=problem)
+    prefix = article.pmid or article.pmcid or article.doi or item.stem
+    folder = name.rpartition("/")[0]
+    for figure in article.figures:
+        text = about | {key: getattr(figure, key) for key in TEXT if hasattr(figure, key)}
+        text["pair_id"] = jats.file_name(f"{prefix}_{figure.fig_id}")
+        graphics = [_graphic(figure.graphics, package, folder)] if figure.graphics else []
+        yield Entry(text, group, graphics, problem)
+
+
+def _graphic(hrefs: list[str], package: Package, folder: str) -> Graphic:
+    files = dict.fromkeys(file for href in hrefs for file in find(href, package.stems, folder))
+    return Graphic(hrefs[0], [Candidate(file, partial(load, package.images[file])) for file in files])
 
 
 def read(item: Item) -> Package:

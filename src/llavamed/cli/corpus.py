@@ -1,12 +1,15 @@
 """`llavamed corpus`: articles to figures."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from llavamed.cli.options import CORES, AsJson, Force, Output, Quiet, Workers, hush, show
 
+Panels = Literal["keep", "split"]
+Licences = Literal["commercial", "open", "all"]
+Duplicates = Literal["keep", "exact", "near"]
 corpus = typer.Typer(no_args_is_help=True, help="Articles to figures.")
 
 
@@ -18,6 +21,30 @@ def corpus_build(
     ],
     output: Output,
     max_side: Annotated[int, typer.Option(min=64, help="Longest side of a stored image, in pixels.")] = 1024,
+    panels: Annotated[Panels, typer.Option(help="`split`: a record for each panel of a compound figure.")] = "keep",
+    licences: Annotated[
+        Licences, typer.Option(help="`commercial`: no NC. `open`: Creative Commons, public domain. `all`.")
+    ] = "all",
+    years: Annotated[str, typer.Option(metavar="A-B", help="Years of publication.", show_default="all")] = "",
+    article_types: Annotated[
+        str, typer.Option(metavar="T,T", help="As JATS names them: research-article, case-report.", show_default="all")
+    ] = "",
+    languages: Annotated[str, typer.Option(metavar="L,L", help="ISO 639 codes: en.", show_default="all")] = "",
+    kinds: Annotated[str, typer.Option(metavar="K,K", help="Kinds of image: ct, mri.", show_default="all")] = "",
+    single: Annotated[bool, typer.Option("--single", help="No compound figures.")] = False,
+    min_side: Annotated[int, typer.Option(min=0, help="Least short side of a picture, in pixels.")] = 0,
+    opt_out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What must not be used: a DOI, PMCID, domain or `publisher: NAME` a line."),
+    ] = None,
+    duplicates: Annotated[
+        Duplicates,
+        typer.Option(help="Pictures of another article: `keep`, or leave out `exact` or `near` ones."),
+    ] = "exact",
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="A test set (images or Parquet) to keep away from; may be given again."),
+    ] = None,
     workers: Workers = CORES,
     force: Force = False,
     as_json: AsJson = False,
@@ -28,9 +55,24 @@ def corpus_build(
     Example: `llavamed corpus build articles/ PMC3003633.tar.gz -o corpus`
     """
     from llavamed.corpus.build import build
+    from llavamed.corpus.choose import Choice, list_of, years_of
+    from llavamed.corpus.schema import KINDS
 
     hush(quiet)
-    show(build(sources, output, max_side=max_side, workers=workers, force=force), as_json)
+    choice = Choice(
+        licences=licences,
+        years=years_of(years),
+        article_types=list_of(article_types),
+        languages=list_of(languages),
+        kinds=list_of(kinds, KINDS, "--kinds"),
+        single=single,
+        min_side=min_side,
+    )
+    result = build(
+        sources, output, max_side=max_side, panels=panels, choice=choice, opt_out=opt_out, duplicates=duplicates,
+        against_sets=against, workers=workers, force=force,
+    )  # fmt: skip
+    show(result, as_json)
 
 
 @corpus.command("sample")

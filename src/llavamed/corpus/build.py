@@ -15,6 +15,7 @@ from llavamed.corpus.entry import Entry
 from llavamed.corpus.problem import Problem
 from llavamed.corpus.schema import EXCLUDED, FIGURES, SPLITS, TEXT
 from llavamed.corpus.sources import Item, entries, list_sources, settle
+from llavamed.errors import InputError
 
 SHARD = 256  # figures, about
 _SCHEMAS = {"data": FIGURES, "excluded": EXCLUDED}
@@ -63,7 +64,7 @@ def build(
     if manifest is None:
         table = job.work / "against.parquet" if tests else None
         if table:
-            against.write(table, tests, max_side, workers)
+            _read_tests(job, table, tests, max_side, workers)
         read = partial(_shard, options=record.Options(max_side, panels == "split", choice, table))
         shards = [*_shards(settle(items))]
         facts = artifact.run_shards(job, read, shards, _SCHEMAS, workers=workers, label="corpus")
@@ -77,6 +78,14 @@ def build(
         "artifact": str(folder),
         "hash": manifest["hash"],
     }
+
+
+def _read_tests(job: artifact.Job, table: Path, files: list[tuple[str, Path]], max_side: int, workers: int) -> None:
+    try:
+        against.write(table, files, max_side, workers)
+    except InputError:
+        artifact.abandon(job)
+        raise
 
 
 def _shards(items: list[Item]) -> Iterator[list[Item]]:

@@ -1,6 +1,7 @@
 """Which figures a corpus takes: the rules of a build, and why a figure does not meet them."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,34 @@ class Choice:
         return None
 
 
+def years_of(text: str) -> tuple[int, int] | None:
+    """ "2015-2020", "2015-", "-2020" or "2015" as first and last year; None for "".
+
+    Raises:
+        InputError: it is none of these.
+    """
+    match = re.fullmatch(r"\s*(\d{4})?\s*([-–])?\s*(\d{4})?\s*", text)
+    if not text.strip():
+        return None
+    if not match or not (match[1] or match[3]) or (match[1] and match[3] and not match[2]):
+        raise InputError(f"--years {text}: write 2015-2020, 2015-, -2020 or 2015")
+    first, last = int(match[1] or 0), int(match[3] or (9999 if match[2] else match[1]))
+    return first, last
+
+
+def list_of(text: str, known: Collection[str] = (), option: str = "") -> tuple[str, ...]:
+    """The words of "a, b", sorted.
+
+    Raises:
+        InputError: one is not `known`, where that is given.
+    """
+    words = sorted({word.strip() for word in text.split(",") if word.strip()})
+    for word in words:
+        if known and word not in known:
+            raise InputError(f"{option} {word} is unknown: there are {', '.join(known)}")
+    return tuple(words)
+
+
 def read_opt_out(path: Path) -> frozenset[str]:
     """The keys of an opt-out list: one entry a line, `#` begins a comment.
 
@@ -88,12 +117,12 @@ def _key(entry: str, where: str) -> str:
     if lower.startswith("publisher:"):
         return f"publisher:{lower.removeprefix('publisher:').strip()}"
     doi = lower[lower.find("10.") :] if lower.startswith(("http", "doi")) and "10." in lower else lower
-    if doi.startswith("10.") and "/" in doi:
-        return f"doi:{doi}"
+    if re.match(r"10\.\d{4,}(\.\d+)*(/|$)", doi):
+        return f"doi:{doi}" if "/" in doi else f"doi:{doi}/"
     if lower.removeprefix("pmc").isdigit():
         return f"pmc{lower.removeprefix('pmc')}"
     host = lower.removeprefix("domain:").strip().removeprefix("https://").removeprefix("http://").strip("/")
-    if "." in host and not set(" /@") & set(host):
+    if re.fullmatch(r"([\w-]+\.)+[a-z][\w-]*", host):
         return f"host:{host.removeprefix('www.')}"
     raise InputError(
         f"{where}: {entry!r} is no DOI, PMCID, domain or publisher: write one as 10.1000/x, PMC123, example.org or "

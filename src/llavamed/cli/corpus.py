@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from llavamed.cli.options import CORES, AsJson, Force, Output, Quiet, Workers, hush, show
+from llavamed.cli.options import CORES, AsJson, Engine, Force, Output, Quiet, Workers, hush, show
 
 Panels = Literal["keep", "split"]
 Licences = Literal["commercial", "open", "all"]
@@ -46,6 +46,7 @@ def corpus_build(
         typer.Option(metavar="PATH", help="A test set (images or Parquet) to keep away from; may be given again."),
     ] = None,
     workers: Workers = CORES,
+    engine: Engine = "local",
     force: Force = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -70,7 +71,7 @@ def corpus_build(
     )
     result = build(
         sources, output, max_side=max_side, panels=panels, choice=choice, opt_out=opt_out, duplicates=duplicates,
-        against_sets=against, workers=workers, force=force,
+        against_sets=against, workers=workers, engine=engine, force=force,
     )  # fmt: skip
     show(result, as_json)
 

@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +13,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what the folder holds, if made otherwise.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.", show_default="one a core")]
+Engine = Annotated[Literal["local", "ray"], typer.Option("--engine", help="`ray`: on a Ray cluster (RAY_ADDRESS).")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

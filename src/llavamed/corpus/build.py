@@ -33,6 +33,7 @@ def build(
     duplicates: str = "exact",
     against_sets: list[Path] | None = None,
     workers: int = 1,
+    engine: str = "local",
     force: bool = False,
 ) -> Json:
     """Read the figures of `sources` into a corpus.
@@ -67,7 +68,7 @@ def build(
             _read_tests(job, table, tests, max_side, workers)
         read = partial(_shard, options=record.Options(max_side, panels == "split", choice, table))
         shards = [*_shards(settle(items))]
-        facts = artifact.run_shards(job, read, shards, _SCHEMAS, workers=workers, label="corpus")
+        facts = artifact.run_shards(job, read, shards, _SCHEMAS, workers=workers, engine=engine, label="corpus")
         manifest = _publish(job, facts, copies.leave_out(job, duplicates))
     articles, figures = manifest["counts"]["articles"], manifest["counts"]["figures"]
     return {

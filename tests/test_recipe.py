@@ -43,3 +43,17 @@ def test_paths_are_relative_to_the_recipe(tmp_path):
 def test_an_unknown_stage_is_named():
     with pytest.raises(InputError, match="finetune"):
         read_recipe(RECIPES[0].parent / "tiny.yaml").stage("finetune")
+
+
+def test_corpus_rules_reach_the_build(tmp_path):
+    text = next(path for path in RECIPES if path.stem == "tiny").read_text()
+    rules = (
+        "corpus:\n  licences: commercial\n  years: [2010, 2020]\n  kinds: [ct]\n  opt_out: out.txt\n  against: [test]\n"
+    )
+    (tmp_path / "r.yaml").write_text(text + rules)
+    corpus = read_recipe(tmp_path / "r.yaml").corpus
+    assert (corpus.licences, corpus.years, corpus.kinds) == ("commercial", (2010, 2020), ("ct",))
+    assert (corpus.opt_out, corpus.against) == (tmp_path / "out.txt", (tmp_path / "test",))
+    (tmp_path / "r.yaml").write_text(text + "corpus:\n  kinds: [xray]\n")
+    with pytest.raises(InputError, match=r"corpus\.kinds"):
+        read_recipe(tmp_path / "r.yaml")

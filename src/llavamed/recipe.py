@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from llavamed.corpus.schema import KINDS
 from llavamed.errors import InputError
 from llavamed.model.backbones import BACKBONES
 from llavamed.train.stage import Stage
@@ -19,6 +20,19 @@ class Corpus(_Part):
     """How articles become figures."""
 
     max_side: Annotated[int, Field(ge=64, description="longest side of a stored image, in pixels")] = 1024
+    panels: Annotated[Literal["keep", "split"], Field(description="split: a record for each panel")] = "keep"
+    licences: Annotated[Literal["commercial", "open", "all"], Field(description="those taken")] = "all"
+    years: Annotated[tuple[int, int] | None, Field(description="first and last year of publication")] = None
+    article_types: Annotated[tuple[str, ...], Field(description="as JATS names them; none: all")] = ()
+    languages: Annotated[tuple[str, ...], Field(description="ISO 639 codes; none: all")] = ()
+    kinds: Annotated[tuple[Literal[*KINDS], ...], Field(description="of image; none: all")] = ()  # type: ignore[valid-type]
+    single: Annotated[bool, Field(description="no compound figures")] = False
+    min_side: Annotated[int, Field(ge=0, description="least short side of a picture, in pixels")] = 0
+    duplicates: Annotated[
+        Literal["keep", "exact", "near"], Field(description="pictures that another article has: which are left out")
+    ] = "exact"
+    opt_out: Annotated[Path | None, Field(description="list of what must not be used, relative to the recipe")] = None
+    against: Annotated[tuple[Path, ...], Field(description="test sets to keep away from, relative to the recipe")] = ()
 
 
 class Model(_Part):
@@ -97,7 +111,12 @@ def read_recipe(path: Path) -> Recipe:
         key = ".".join(str(part) for part in first["loc"]) or "recipe"
         what = "unknown key: remove it or mend its name" if first["type"] == "extra_forbidden" else first["msg"]
         raise InputError(f"{path}: {key}: {what}") from None
-    beside = path.parent
+    beside, corpus = path.parent, recipe.corpus
     articles = recipe.articles if recipe.articles == "sample" else [beside / source for source in recipe.articles]
     profile = recipe.profile and beside / recipe.profile
-    return recipe.model_copy(update={"articles": articles, "profile": profile})
+    paths = {
+        "opt_out": corpus.opt_out and beside / corpus.opt_out,
+        "against": tuple(beside / source for source in corpus.against),
+    }
+    corpus = corpus.model_copy(update=paths)
+    return recipe.model_copy(update={"articles": articles, "profile": profile, "corpus": corpus})

@@ -28,6 +28,7 @@ def run(
     """
     from llavamed.corpus.build import build as build_corpus
     from llavamed.corpus.builtin import sample
+    from llavamed.corpus.choose import Choice
     from llavamed.evaluate.vqa import evaluate
     from llavamed.instruct.align import align
     from llavamed.instruct.template import generate_template
@@ -53,7 +54,9 @@ def run(
     _say("backbone")
     done["backbone"] = build_model(recipe.model.backbone, folder / "backbone", image_size=size, seed=seed, **common)
     _say("corpus")
-    done["corpus"] = build_corpus(sources, corpus, max_side=recipe.corpus.max_side, workers=workers, **common)
+    chosen = recipe.corpus.model_dump()
+    how = {name: chosen.pop(name) for name in ("max_side", "panels", "duplicates", "opt_out", "against")}
+    done["corpus"] = build_corpus(sources, corpus, choice=Choice(**chosen), workers=workers, **how, **common)
     _say("alignment")
     done["alignment"] = align(corpus, folder / "alignment", seed=seed, workers=workers, **common)
     _say("conversations")

@@ -71,7 +71,8 @@ def test_rules_about_the_picture(choice, reason):
     "line",
     [
         "10.1000/A.1", "https://doi.org/10.1000/a.1", "doi:10.1000/a.1", "10.1000/", "10.1000", "PMC77", "77",
-        "publisher: p test", "example.org", "domain: journal.example.org", "https://www.journal.example.org/", "PMC77,  # why",
+        "publisher: p test", "example.org", "domain: journal.example.org", "https://www.journal.example.org/",
+        "PMC77,  # why",
     ],
 )  # fmt: skip
 def test_opted_out(tmp_path, line):

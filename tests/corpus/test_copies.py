@@ -11,9 +11,9 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from llavamed import artifact
 from llavamed.corpus import copies
-from llavamed.corpus.against import files_of
 from llavamed.corpus.build import build
 from llavamed.corpus.near import sketch, unit
+from llavamed.corpus.test_sets import files_of
 from llavamed.errors import InputError
 
 
@@ -109,13 +109,13 @@ def test_against_a_folder_and_a_table(src, tmp_path):
     (tmp_path / "test" / "deep").mkdir(parents=True)
     (tmp_path / "test" / "deep" / "q.jpg").write_bytes(encoded(scene(2).resize((500, 500)), "JPEG", quality=80))
     (tmp_path / "test" / "broken.jpg").write_bytes(b"no picture")
-    result = build([src], tmp_path / "out", against_sets=[tmp_path / "test"], duplicates="keep")
+    result = build([src], tmp_path / "out", against=[tmp_path / "test"], duplicates="keep")
     assert result["figures"]["excluded"] == {"in_test_set": 2}
     found = left_out(tmp_path / "out")
     assert set(found) == {"PMC1_F2", "PMC3_F1"}
     assert found["PMC1_F2"][1].startswith("test/deep/q.jpg: likeness")
     # what was kept, as the next corpus's test set: the same pictures
-    again = build([src], tmp_path / "again", against_sets=[tmp_path / "out"], duplicates="keep")
+    again = build([src], tmp_path / "again", against=[tmp_path / "out"], duplicates="keep")
     assert again["figures"] == {"in": 6, "kept": 2, "excluded": {"in_test_set": 4}}
     assert left_out(tmp_path / "again")["PMC2_F2"][1].endswith(": the same")
 
@@ -133,7 +133,7 @@ def test_bad_test_sets(src, tmp_path):
         ("blank", "no picture"),
     ):
         with pytest.raises(InputError, match=words):
-            build([src], tmp_path / "out", against_sets=[tmp_path / name])
+            build([src], tmp_path / "out", against=[tmp_path / name])
         assert not (tmp_path / "out").exists()
 
 
@@ -158,5 +158,5 @@ def test_real_test_images(data, tmp_path):
             out = io.BytesIO()
             image.convert("RGB").resize((image.width * 3 // 4, image.height * 3 // 4)).save(out, "JPEG", quality=60)
         article(folder, number, a=out.getvalue())
-    result = build([folder], tmp_path / "out", against_sets=[path for path in images], duplicates="keep")
+    result = build([folder], tmp_path / "out", against=[path for path in images], duplicates="keep")
     assert result["figures"]["excluded"] == {"in_test_set": len(images)}

@@ -71,7 +71,7 @@ def corpus_build(
     )
     result = build(
         sources, output, max_side=max_side, panels=panels, choice=choice, opt_out=opt_out, duplicates=duplicates,
-        against_sets=against, workers=workers, engine=engine, force=force,
+        against=against or (), workers=workers, engine=engine, force=force,
     )  # fmt: skip
     show(result, as_json)
 

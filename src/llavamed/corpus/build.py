@@ -1,7 +1,7 @@
 """Figures of any source -> the corpus: the table of figures, chosen, without copies."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from llavamed import artifact
 from llavamed.artifact import Json, Tables
 from llavamed.cards import dataset_card
-from llavamed.corpus import against, copies, record
+from llavamed.corpus import copies, record, test_sets
 from llavamed.corpus.choose import Choice, read_opt_out
 from llavamed.corpus.entry import Entry
 from llavamed.corpus.problem import Problem
@@ -31,7 +31,7 @@ def build(
     choice: Choice | None = None,
     opt_out: Path | None = None,
     duplicates: str = "exact",
-    against_sets: list[Path] | None = None,
+    against: Sequence[Path] = (),
     workers: int = 1,
     engine: str = "local",
     force: bool = False,
@@ -39,7 +39,7 @@ def build(
     """Read the figures of `sources` into a corpus.
 
     `choice`: which are taken; `opt_out`: a list of what must not be (`choose.read_opt_out`). `duplicates`: see
-    `copies.MODES`. `against_sets`: test sets (`against.files_of`) whose pictures must not be in it. `panels`: keep, or
+    `copies.MODES`. `against`: test sets (`test_sets.files_of`) whose pictures must not be in it. `panels`: keep, or
     split: a row for each panel of a compound figure.
 
     Returns `{articles, articles_excluded: {reason: n}, figures: {in, kept, excluded: {reason: n}}, images, artifact,
@@ -55,7 +55,7 @@ def build(
     if opt_out:
         choice = replace(choice, opt_out=read_opt_out(opt_out))
         inputs["opt_out"] = artifact.sha256_file(opt_out)
-    tests = against.files_of(against_sets or [])
+    tests = test_sets.files_of(against)
     if tests:
         inputs["against"] = artifact.fingerprint(tests)
     settings = {"max_side": max_side, "panels": panels, "duplicates": duplicates, **choice.settings()}
@@ -68,7 +68,9 @@ def build(
             _read_tests(job, table, tests, max_side, workers)
         read = partial(_shard, options=record.Options(max_side, panels == "split", choice, table))
         shards = [*_shards(settle(items))]
-        facts = artifact.run_shards(job, read, shards, _SCHEMAS, workers=workers, engine=engine, label="corpus")
+        facts = artifact.run_shards(
+            job, read, shards, _SCHEMAS, workers=workers, engine=engine, reads=sources, label="corpus"
+        )
         manifest = _publish(job, facts, copies.leave_out(job, duplicates))
     articles, figures = manifest["counts"]["articles"], manifest["counts"]["figures"]
     return {
@@ -83,7 +85,7 @@ def build(
 
 def _read_tests(job: artifact.Job, table: Path, files: list[tuple[str, Path]], max_side: int, workers: int) -> None:
     try:
-        against.write(table, files, max_side, workers)
+        test_sets.write(table, files, max_side, workers)
     except InputError:
         artifact.abandon(job)
         raise

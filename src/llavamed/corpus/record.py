@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from llavamed.corpus import against
+from llavamed.corpus import test_sets
 from llavamed.corpus.choose import Choice
 from llavamed.corpus.entry import Entry, Graphic, Json
 from llavamed.corpus.images import VECTORS, decode, shrink, stack, store
@@ -78,7 +78,7 @@ def _row(text: Json, whole: _Whole, options: Options) -> tuple[Json, Problem | N
     }
     problem = options.choice.refuses_picture(row)
     if not problem and options.against:
-        twin = against.read(options.against).holds(picture, whole.image, whole.digests)
+        twin = test_sets.read(options.against).holds(picture, whole.image, whole.digests)
         problem = Problem("in_test_set", twin) if twin else None
     return row, problem
 

@@ -1,7 +1,7 @@
 """Test sets that a corpus must not contain: their pictures, by SHA-256 and by look."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -55,7 +55,7 @@ class TestSet:
         return ""
 
 
-def files_of(sources: list[Path]) -> list[tuple[str, Path]]:
+def files_of(sources: Sequence[Path]) -> list[tuple[str, Path]]:
     """The images and Parquet files of test sets, by name.
 
     Raises:

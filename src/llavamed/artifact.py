@@ -267,6 +267,11 @@ def publish(
     return manifest
 
 
+def pause(job: Job) -> None:
+    """Let go of the folder; what is done is kept for the next run."""
+    _release(job)
+
+
 def abandon(job: Job) -> None:
     """Nothing was made: leave the folder free for a call that is right."""
     _release(job)

@@ -10,7 +10,7 @@ from llavamed.cli.instruct import instruct
 from llavamed.cli.model import chat, evaluate, model, train
 from llavamed.cli.run import run
 from llavamed.cli.summary import summary, verify
-from llavamed.errors import InputError
+from llavamed.errors import InputError, Unfinished
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,6 +38,8 @@ def main() -> None:
         app()
     except InputError as error:
         _fail(str(error))
+    except Unfinished as error:
+        _fail(str(error), 1)
     except KeyboardInterrupt:
         print("stopped: run the same command again to go on", file=sys.stderr)
         sys.exit(130)
@@ -48,6 +50,6 @@ def main() -> None:
         _fail(f"{error.filename or 'write'}: {error.strerror}: {remedy} and run the same command again")
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 2) -> None:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""Articles from PMC's Cloud Service: the bucket `pmc-oa-opendata`, as any S3 server serves it."""

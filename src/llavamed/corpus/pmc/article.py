@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from llavamed.artifact import PART
 from llavamed.corpus import jats
+from llavamed.corpus.choose import Choice
 from llavamed.corpus.images import MAX_BYTES
-from llavamed.corpus.licences import allows
 from llavamed.corpus.pmc.http import Failed
 from llavamed.corpus.pmc.ledger import Ledger
 from llavamed.corpus.pmc.previous import Previous
@@ -24,7 +24,8 @@ from llavamed.corpus.problem import Problem
 
 Json = dict[str, Any]
 METADATA_BYTES = 10_000_000
-# Answers that may be the endpoint's mood (a ban, a way that leads elsewhere): asked again by the next run.
+# Answers that may be the endpoint's mood (a ban, a way that leads elsewhere): of an image they are told, and asked
+# again by an update; of a record or a text they leave the article to the next run.
 UNSETTLED = ("refused", "redirected")
 
 _OBJECT = pa.struct(
@@ -46,27 +47,6 @@ EXCLUDED_OBJECTS = pa.schema(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Rules:
-    """Which articles are wanted, as their metadata tell. Retracted ones never are."""
-
-    licences: str = "all"
-    years: tuple[int, int] | None = None
-
-    def check(self, record: Record) -> None:
-        """Let the record pass.
-
-        Raises:
-            Problem: retracted, licence, year: why not.
-        """
-        if record.retracted:
-            raise Problem("retracted")
-        if not allows(self.licences, record.licence):
-            raise Problem("licence", record.licence)
-        if self.years and not (record.year and self.years[0] <= record.year <= self.years[1]):
-            raise Problem("year", str(record.year or "not known"))
-
-
 @dataclass
 class Outcome:
     """What became of a wanted version: its columns of VERSIONS and `source`, why it is left out, its objects."""
@@ -84,8 +64,7 @@ class Outcome:
     @property
     def unsettled(self) -> bool:
         """Whether another run could see it otherwise, though nothing changed."""
-        problems = [self.problem.reason if self.problem else "", *(entry["reason"] or "" for entry in self.objects)]
-        return any(reason in UNSETTLED for reason in problems)
+        return any(entry["reason"] in UNSETTLED for entry in self.objects)
 
 
 @dataclass(frozen=True)
@@ -95,7 +74,7 @@ class Fetcher:
     bucket: Bucket
     ledger: Ledger
     out: Path
-    rules: Rules
+    choice: Choice
     previous: Previous | None = None
 
     def article(self, wanted: list[Wanted]) -> list[Outcome] | Failed:
@@ -131,9 +110,10 @@ class Fetcher:
         try:
             return self._version(about, name)
         except Problem as problem:
-            if problem.reason not in UNSETTLED:
-                known = {key: value for key, value in about.items() if key != "source"}
-                self.ledger.record(name, about=known, reason=problem.reason, detail=problem.detail)
+            if problem.reason in UNSETTLED:
+                raise Failed(f"{problem.reason}, {problem.detail}") from None
+            known = {key: value for key, value in about.items() if key != "source"}
+            self.ledger.record(name, about=known, reason=problem.reason, detail=problem.detail)
             shutil.rmtree(self._folder(name), ignore_errors=True)
             return Outcome(about, problem)
 
@@ -145,7 +125,7 @@ class Fetcher:
                 known = self.ledger.record(key, version=newest(self.bucket, pmcid))
             except Problem as problem:
                 if problem.reason in UNSETTLED:
-                    raise
+                    raise Failed(f"{problem.reason}, {problem.detail}") from None
                 known = self.ledger.record(key, reason=problem.reason, detail=problem.detail)
         if "reason" in known:
             raise Problem(known["reason"], known["detail"])
@@ -159,7 +139,8 @@ class Fetcher:
             return same
         record = parse(data, name)
         about |= {key: getattr(record, key) or None for key in ("pmid", "doi", "title", "licence", "year")}
-        self.rules.check(record)
+        if problem := self.choice.refuses_text({**about, "retracted": record.retracted}):
+            raise problem
         if "sha256" not in entry:
             entry = self._keep(name, data, entry)
         text = self._text(record)

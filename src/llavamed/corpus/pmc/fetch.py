@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from llavamed import artifact
 from llavamed.console import progress
+from llavamed.corpus.choose import Choice
 from llavamed.corpus.licences import POLICIES
-from llavamed.corpus.pmc.article import EXCLUDED_OBJECTS, EXCLUDED_VERSIONS, VERSIONS, Fetcher, Outcome, Rules
+from llavamed.corpus.pmc.article import EXCLUDED_OBJECTS, EXCLUDED_VERSIONS, VERSIONS, Fetcher, Outcome
 from llavamed.corpus.pmc.http import Client, Failed
 from llavamed.corpus.pmc.ledger import Ledger
 from llavamed.corpus.pmc.previous import Previous
@@ -69,6 +70,7 @@ def fetch(
         raise InputError(f"--part {part[0]}/{part[1]}: write K/N with K from 1 to N")
     if years is not None and years[0] > years[1]:
         raise InputError(f"--years {years[0]}-{years[1]}: write the first year first")
+    check_concurrency(concurrency)
     by = "ids" if ids else "query" if query is not None else "inventory"
     settings = {"by": by, "query": query, "inventory": inventory, "endpoint": check_address(endpoint),
                 "licences": licences, "years": years, "part": part}  # fmt: skip
@@ -83,6 +85,12 @@ def fetch(
     return run(job, concurrency, contact)
 
 
+def check_concurrency(concurrency: int) -> None:
+    """Raises: InputError: so many requests at once are none, or too many."""
+    if not 1 <= concurrency <= MOST_REQUESTS:
+        raise InputError(f"--concurrency {concurrency}: choose from 1 to {MOST_REQUESTS}; the service is shared")
+
+
 def run(
     job: artifact.Job, concurrency: int, contact: str, previous: Previous | None = None, updates: Iterable[Json] = ()
 ) -> Json:
@@ -94,16 +102,14 @@ def run(
         InputError, Unfinished: as `fetch`.
     """
     start = time.monotonic()
-    if not 1 <= concurrency <= MOST_REQUESTS:
-        raise InputError(f"--concurrency {concurrency}: choose from 1 to {MOST_REQUESTS}; the service is shared")
     client = Client(concurrency=concurrency, contact=contact)
     ledger = Ledger(job.work / "ledger.jsonl")
     try:
         bucket = open_bucket(client, job.settings["endpoint"])
         selection = _select(job, bucket, contact)
         years = tuple(job.settings["years"]) if job.settings["years"] else None
-        rules = Rules(job.settings["licences"], years)
-        outcomes = _fetch_all(Fetcher(bucket, ledger, job.out, rules, previous), selection, concurrency)
+        choice = Choice(licences=job.settings["licences"], years=years)
+        outcomes = _fetch_all(Fetcher(bucket, ledger, job.out, choice, previous), selection, concurrency)
     except Failed as error:
         raise Unfinished(f"{job.folder}: {error}: run the same command again to go on") from None
     except Problem as error:
@@ -278,8 +284,8 @@ def _card(source: Json, versions: int, objects: int) -> str:
     how = f"the inventory of {source['inventory']}" if "inventory" in source else "a list of ids"
     how = f"the search `{source['query']}`" if "query" in source else how
     return (
-        f"# Articles from PubMed Central\n\n{versions:,} article versions with {objects:,} files, by {how}, fetched from "
-        "PMC's Cloud Service of the National Library of Medicine (NLM), which is not responsible for this copy. Each "
+        f"# Articles from PubMed Central\n\n{versions:,} article versions with {objects:,} files, by {how}, "
+        "fetched from PMC's Cloud Service of the National Library of Medicine (NLM), which is not responsible for this copy. Each "
         "article is under its own licence, which its XML and its metadata record state. What was left out stands in "
         "`excluded/` with its reason. `llavamed corpus update` brings it to the present; until then it may lack "
         "corrections and retractions.\n"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -61,7 +61,7 @@ class Client:
 
     def __init__(self, *, concurrency: int = 8, contact: str = "") -> None:
         agent = f"llavamed/{__version__}" + (f" ({contact})" if contact else "")
-        self._options = {
+        self._options: dict[str, Any] = {
             "num_pools": 4, "maxsize": concurrency, "retries": False,
             "timeout": urllib3.Timeout(connect=CONNECT, read=READ),
             "headers": {"User-Agent": agent, "Accept-Encoding": "identity"},

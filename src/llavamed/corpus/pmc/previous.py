@@ -70,7 +70,7 @@ class Previous:
         return True
 
     def compare(self, out: Path, source: Json, kept: list[Json], excluded: list[Json]) -> Json:
-        """What an update to the rows `kept` and `excluded` did, in numbers; `out/removed.parquet` lists what it dropped.
+        """What an update to these rows did, in numbers; `out/removed.parquet` lists what it dropped.
 
         A version is withdrawn if the bucket has it no more, superseded if a newer one took its place.
         """

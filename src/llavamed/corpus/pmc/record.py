@@ -95,7 +95,7 @@ def object_of(url: str, version: str) -> Object:
 
 
 def _safe(name: str) -> str:
-    odd = name[0] == "." or name != name.strip() or re.match(r"[A-Za-z]:", name) or not name.isprintable()
+    odd = name[:1] in ("", ".") or name != name.strip() or re.match(r"[A-Za-z]:", name) or not name.isprintable()
     if odd or set(name) & set("/\\") or len(name.encode()) > MAX_NAME:
         raise Problem("unsafe_key", f"{name!r} is no file name")
     return name

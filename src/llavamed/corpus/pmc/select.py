@@ -80,7 +80,7 @@ def _why(text: str) -> str:
     if re.search(r"10\.\d{4,}", text):
         return f"a DOI cannot be looked up in the bucket: {_CONVERTER}"
     if re.fullmatch(r"(?i)(pmid:?\s*)?\d+(\.\d+)?", text):
-        return f"a number alone may be a PMID, which cannot be looked up in the bucket: write PMC before it, or {_CONVERTER}"
+        return f"a number alone may be a PMID, which the bucket does not know: write PMC123, or {_CONVERTER}"
     return "no PMCID: write PMC123 or PMC123.2"
 
 
@@ -120,7 +120,7 @@ def find_inventory(bucket: Bucket, date: str) -> tuple[str, Json]:
 
 
 def read_inventory(bucket: Bucket, manifest: Json, part: Part | None, folder: Path) -> tuple[pa.Table, Json]:
-    """The newest version of each article of `part`, by PMCID, as SELECTION; and `{rows, superseded, other}` counted.
+    """The newest version of each article of `part`, by PMCID, as SELECTION; and `{rows, versions, newest}` counted.
 
     The files of the inventory are kept in `folder` until the caller removes it.
 
@@ -157,11 +157,12 @@ def read_inventory(bucket: Bucket, manifest: Json, part: Part | None, folder: Pa
 
 def _batches(path: Path, schema: list[str]) -> Iterable[pa.RecordBatch]:
     text = {name: pa.string() for name in schema}
-    return pyarrow.csv.open_csv(
+    batches: Iterable[pa.RecordBatch] = pyarrow.csv.open_csv(
         path,
         read_options=pyarrow.csv.ReadOptions(column_names=schema),
         convert_options=pyarrow.csv.ConvertOptions(include_columns=["Key", "ETag"], column_types=text),
     )
+    return batches
 
 
 def _versions(batch: pa.RecordBatch, part: Part | None) -> pa.Table:
@@ -184,4 +185,7 @@ def selected(path: Path) -> list[Wanted]:
     """The versions in a stored SELECTION."""
     table = pq.read_table(path)
     columns = (table[name].to_pylist() for name in ("pmcid", "version", "etag"))
-    return [Wanted(pmcid, version, f"PMC{pmcid}.{version}", etag or "") for pmcid, version, etag in zip(*columns)]
+    return [
+        Wanted(pmcid, version, f"PMC{pmcid}.{version}", etag or "")
+        for pmcid, version, etag in zip(*columns, strict=True)
+    ]

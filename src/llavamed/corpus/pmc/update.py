@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llavamed import artifact
-from llavamed.corpus.pmc.fetch import IDS, result, run
+from llavamed.corpus.pmc.fetch import IDS, check_concurrency, result, run
 from llavamed.corpus.pmc.http import Client, Failed
 from llavamed.corpus.pmc.previous import Previous
 from llavamed.corpus.pmc.select import find_inventory
@@ -30,6 +30,7 @@ def update(folder: Path, *, inventory: str | None = None, concurrency: int = 8, 
         InputError: `folder` was not made by `corpus fetch`; the inventory is older than what it holds; as `fetch`.
         Unfinished: as `fetch`; the folder still holds what it held.
     """
+    check_concurrency(concurrency)
     _finish_publishing(folder)
     manifest = artifact.require(folder, "articles")
     settings = dict(manifest["settings"])

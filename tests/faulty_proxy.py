@@ -1,4 +1,4 @@
-"""A server between a client and an S3 server that spoils answers, the same ones for the same seed, and logs them all."""
+"""A server between a client and an S3 server: it logs every request and spoils some, the same ones for a seed."""
 
 import http.client
 import json
@@ -33,8 +33,7 @@ class FaultyProxy:
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"proxy": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         return self
@@ -58,6 +57,13 @@ class FaultyProxy:
             fault = next((f for part, f in self.always.items() if part in path), fault)
             self.log.append((unquote(path), fault, time.monotonic()))
         return fault, rng
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:  # a client that was killed
+        pass
 
 
 class _Handler(BaseHTTPRequestHandler):

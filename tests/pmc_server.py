@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import re
+import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -96,12 +97,22 @@ class PmcServer:
 
     def put_folder(self, folder: Path, version: str) -> None:
         """A real package: its text, the files beside it, and a record made from the text."""
-        texts = sorted(path for path in folder.iterdir() if path.suffix in (".nxml", ".xml"))
-        xml = texts[0].read_bytes()
+        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        self.put_files(files, version)
+
+    def put_archive(self, path: Path, version: str) -> None:
+        """The same, out of an old package."""
+        with tarfile.open(path) as tar:
+            members = [member for member in tar if member.isfile()]
+            self.put_files({Path(m.name).name: tar.extractfile(m).read() for m in members}, version)
+
+    def put_files(self, files: dict[str, bytes], version: str) -> None:
+        texts = [name for name in files if name.endswith((".nxml", ".xml"))]
+        xml = files[texts[0]]
         licence = next((code for part, code in CODES.items() if part.encode() in xml), "CC BY")
         year = re.search(rb"<pub-date[^>]*>.*?<year>(\d{4})</year>", xml, re.DOTALL)
         citation = f"J Test. {year[1].decode()} Mar;1(1):1." if year else ""
-        media = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path not in texts}
+        media = {name: data for name, data in files.items() if name not in texts}
         self.put(version, xml, media, license_code=licence, citation=citation)
 
 
@@ -113,7 +124,8 @@ def put_real(server: PmcServer, data: Path) -> list[str]:
         pmcid = folder.name if folder.name.startswith("PMC") else f"PMC{9900000 + number}"
         server.put_folder(folder, f"{pmcid}.1")
         ids.append(pmcid)
-    return ids
+    server.put_archive(data / "packages" / "PMC3003633.tar.gz", "PMC3003633.1")
+    return [*ids, "PMC3003633"]
 
 
 def small(version: str, year: int = 2020) -> bytes:

@@ -10,6 +10,8 @@ from llavamed.cli.options import CORES, AsJson, Engine, Force, Output, Quiet, Wo
 Panels = Literal["keep", "split"]
 Licences = Literal["commercial", "open", "all"]
 Duplicates = Literal["keep", "exact", "near"]
+Concurrency = Annotated[int, typer.Option(min=1, max=64, help="Requests at once.")]
+Contact = Annotated[str, typer.Option(metavar="EMAIL", help="Your address, told to the service.")]
 corpus = typer.Typer(no_args_is_help=True, help="Articles to figures.")
 
 
@@ -86,6 +88,66 @@ def corpus_sample(output: Output, force: Force = False, as_json: AsJson = False,
 
     hush(quiet)
     show(sample(output, force=force), as_json)
+
+
+@corpus.command("fetch")
+def corpus_fetch(
+    output: Output,
+    ids: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PMCIDs, one a line: PMC123, or PMC123.2 for that version.")
+    ] = None,
+    query: Annotated[str | None, typer.Option(metavar="Q", help="A search of PMC.")] = None,
+    inventory: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Every article of PMC's inventory of that day, or `latest`.")
+    ] = None,
+    endpoint: Annotated[str, typer.Option(metavar="URL", help="Another S3 server that holds PMC's bucket.")] = "",
+    licences: Annotated[
+        Licences, typer.Option(help="`commercial`: no NC. `open`: Creative Commons, public domain. `all`.")
+    ] = "all",
+    years: Annotated[str, typer.Option(metavar="A-B", help="Years of publication.", show_default="all")] = "",
+    part: Annotated[str, typer.Option(metavar="K/N", help="The K-th of N parts, for N machines.")] = "",
+    concurrency: Concurrency = 8,
+    contact: Contact = "",
+    force: Force = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch articles with their images from PubMed Central's Cloud Service.
+
+    Example: `llavamed corpus fetch --ids ids.txt -o articles --licences commercial --contact me@example.org`
+    """
+    from llavamed.corpus.choose import years_of
+    from llavamed.corpus.pmc.fetch import fetch
+    from llavamed.corpus.pmc.select import part_of
+    from llavamed.corpus.pmc.store import ENDPOINT
+
+    hush(quiet)
+    result = fetch(
+        output, ids=ids, query=query, inventory=inventory, endpoint=endpoint or ENDPOINT, licences=licences,
+        years=years_of(years), part=part_of(part), concurrency=concurrency, contact=contact, force=force,
+    )  # fmt: skip
+    show(result, as_json)
+
+
+@corpus.command("update")
+def corpus_update(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `corpus fetch` wrote.")],
+    inventory: Annotated[
+        str | None, typer.Option(metavar="DATE", help="The inventory to go to.", show_default="latest")
+    ] = None,
+    concurrency: Concurrency = 8,
+    contact: Contact = "",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Bring fetched articles to the present: only what is new or changed is downloaded, what is withdrawn is removed.
+
+    Example: `llavamed corpus update articles`
+    """
+    from llavamed.corpus.pmc.update import update
+
+    hush(quiet)
+    show(update(folder, inventory=inventory, concurrency=concurrency, contact=contact), as_json)
 
 
 @corpus.command("show")

@@ -5,6 +5,7 @@ Every field is `computed` from the lineage, `stated` in the profile, `not stated
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from llavamed.corpus.schema import KINDS
 from llavamed.errors import InputError
@@ -199,8 +200,21 @@ def _sources(facts: Facts) -> tuple[str, list[Fact]] | None:
     fact = facts.get("collected.sources")
     if fact is None:
         return None
-    listed = "; ".join(f"{s['package']} {s['version']} ({s['licence']}), {s['url']}" for s in fact.value)
-    return f"The built-in articles' text is this project's own, their pictures come from packages: {listed}.", [fact]
+    packages = [s for s in fact.value if "package" in s]
+    sentences = [_bucket(s) for s in fact.value if "bucket" in s]
+    if packages:
+        listed = "; ".join(f"{s['package']} {s['version']} ({s['licence']}), {s['url']}" for s in packages)
+        sentences.append(
+            f"The built-in articles' text is this project's own, their pictures come from packages: {listed}."
+        )
+    return " ".join(sentences), [fact]
+
+
+def _bucket(source: dict[str, Any]) -> str:
+    """Where fetched articles came from, and how they were chosen."""
+    how = f"the search {source['query']!r}" if "query" in source else "a list of PMCIDs"
+    how = f"the inventory of {source['inventory'][:10]}" if "inventory" in source else how
+    return f"Articles were fetched from PubMed Central, {source['bucket']} at {source['endpoint']}, by {how}."
 
 
 def _clinical(facts: Facts) -> tuple[str, list[Fact]] | None:

@@ -66,10 +66,6 @@ def fetch(
         raise InputError("which articles? give one of --ids FILE, --query Q, --inventory DATE")
     if licences not in POLICIES:
         raise InputError(f"--licences {licences}: choose one of {', '.join(POLICIES)}")
-    if part is not None and not 1 <= part[0] <= part[1]:
-        raise InputError(f"--part {part[0]}/{part[1]}: write K/N with K from 1 to N")
-    if years is not None and years[0] > years[1]:
-        raise InputError(f"--years {years[0]}-{years[1]}: write the first year first")
     check_concurrency(concurrency)
     by = "ids" if ids else "query" if query is not None else "inventory"
     settings = {"by": by, "query": query, "inventory": inventory, "endpoint": check_address(endpoint),
@@ -284,9 +280,9 @@ def _card(source: Json, versions: int, objects: int) -> str:
     how = f"the inventory of {source['inventory']}" if "inventory" in source else "a list of ids"
     how = f"the search `{source['query']}`" if "query" in source else how
     return (
-        f"# Articles from PubMed Central\n\n{versions:,} article versions with {objects:,} files, by {how}, "
-        "fetched from PMC's Cloud Service of the National Library of Medicine (NLM), which is not responsible for this copy. Each "
-        "article is under its own licence, which its XML and its metadata record state. What was left out stands in "
-        "`excluded/` with its reason. `llavamed corpus update` brings it to the present; until then it may lack "
+        f"# Articles from PubMed Central\n\n{versions:,} article versions with {objects:,} files, by {how}, fetched "
+        "from PMC's Cloud Service of the National Library of Medicine (NLM), which is not responsible for this copy. "
+        "Each article is under its own licence, which its XML and its metadata record state. What was left out stands "
+        "in `excluded/` with its reason. `llavamed corpus update` brings it to the present; until then it may lack "
         "corrections and retractions.\n"
     )

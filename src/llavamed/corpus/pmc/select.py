@@ -84,6 +84,20 @@ def _why(text: str) -> str:
     return "no PMCID: write PMC123 or PMC123.2"
 
 
+def part_of(text: str) -> Part | None:
+    """K/N as numbers; None for "".
+
+    Raises:
+        InputError: it is not written so.
+    """
+    if not text:
+        return None
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise InputError(f"--part {text}: write K/N with K from 1 to N, as 2/8")
+    return int(match[1]), int(match[2])
+
+
 def in_part(wanted: Iterable[Wanted], part: Part | None) -> list[Wanted]:
     """Those of the k-th of n parts: the remainder of the PMCID's number tells."""
     return [row for row in wanted if part is None or row.pmcid % part[1] == part[0] - 1]

@@ -22,6 +22,10 @@ def corpus_build(
         typer.Argument(metavar="SRC...", help="Package folders, PMCxxx.tar.gz, .nxml or .xml, or folders of them."),
     ],
     output: Output,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Pictures that a CSV or JSON names.", show_default="beside it"),
+    ] = None,
     max_side: Annotated[int, typer.Option(min=64, help="Longest side of a stored image, in pixels.")] = 1024,
     panels: Annotated[Panels, typer.Option(help="`split`: a record for each panel of a compound figure.")] = "keep",
     licences: Annotated[
@@ -72,8 +76,8 @@ def corpus_build(
         min_side=min_side,
     )
     result = build(
-        sources, output, max_side=max_side, panels=panels, choice=choice, opt_out=opt_out, duplicates=duplicates,
-        against=against or (), workers=workers, engine=engine, force=force,
+        sources, output, images=images, max_side=max_side, panels=panels, choice=choice, opt_out=opt_out,
+        duplicates=duplicates, against=against or (), workers=workers, engine=engine, force=force,
     )  # fmt: skip
     show(result, as_json)
 

@@ -26,6 +26,7 @@ def build(
     sources: list[Path],
     folder: Path,
     *,
+    images: Path | None = None,
     max_side: int = 1024,
     panels: str = "keep",
     choice: Choice | None = None,
@@ -38,6 +39,7 @@ def build(
 ) -> Json:
     """Read the figures of `sources` into a corpus.
 
+    `images`: the folder of the pictures that a CSV or JSON among the sources names, where it is not beside it.
     `choice`: which are taken; `opt_out`: a list of what must not be (`choose.read_opt_out`). `duplicates`: see
     `copies.MODES`. `against`: test sets (`test_sets.files_of`) whose pictures must not be in it. `panels`: keep, or
     split: a row for each panel of a compound figure.
@@ -50,7 +52,7 @@ def build(
             `artifact.start` raises.
     """
     folder, choice = Path(folder), choice or Choice()
-    items, files, parents = list_sources([Path(source) for source in sources])
+    items, files, parents = list_sources([Path(source) for source in sources], images)
     inputs = {"sources": artifact.fingerprint(files)} if files else {}
     if opt_out:
         choice = replace(choice, opt_out=read_opt_out(opt_out))
@@ -108,8 +110,9 @@ def _shard(items: list[Item], *, options: record.Options) -> tuple[Tables, Json]
     tables: Tables = {}
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("articles", "figures", "rows", "dropped")}
     for item in items:
-        about = {"source": item.name, "collected": item.collected}
         for entry in entries(item):
+            about = {"source": entry.source or item.name, "collected": item.collected}
+            about |= {key: entry.earlier[key] for key in about if entry.earlier}
             what = "articles" if entry.graphics is None else "figures"
             outcomes = []
             for row, problem in _rows(entry, options):

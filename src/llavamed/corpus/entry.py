@@ -32,7 +32,9 @@ class Entry:
     `text`: the text columns of the table that the source knows (`schema.TEXT`); a figure's `pair_id` among them.
     `group`: the article, patient or series, from which the split is hashed. `problem`: why it is left out without a
     look at its pictures. `flags`: what must be known of a picture ("burned_in_text"). `dropped`: identifying tags that
-    were not taken over, by name.
+    were not taken over, by name. `modality`: kinds of image that the source itself states, `[{name, confidence,
+    source}]`. `source`: the file it was read from, where an item holds several. `earlier`: its row in another corpus,
+    whose picture (if it is small enough), split and day of collection are kept.
     """
 
     text: Json
@@ -41,3 +43,6 @@ class Entry:
     problem: Problem | None = None
     flags: list[str] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
+    modality: list[Json] = field(default_factory=list)
+    source: str = ""
+    earlier: Json | None = None

@@ -177,11 +177,22 @@ def store(image: Image.Image, name: str, lossless: bool) -> Picture:
     else:
         suffix = ".jpg"
         image.save(out, "JPEG", quality=92, subsampling=0)
-    stored = out.getvalue()
-    with Image.open(io.BytesIO(stored)) as again:
-        fingerprint = phash(again)
-    width, height = image.size
-    return Picture(stored, name + suffix, width, height, hashlib.sha256(stored).hexdigest(), fingerprint)
+    return _described(out.getvalue(), name + suffix)
+
+
+def keep(data: bytes, name: str, max_side: int) -> Picture | None:
+    """A picture that `store` wrote before, byte for byte; None where it is none or its long side is over `max_side`."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+            suffix, small = (".png" if image.format == "PNG" else ".jpg"), max(image.size) <= max_side
+    except OSError:
+        return None
+    return _described(data, name + suffix) if small else None
+
+
+def _described(data: bytes, path: str) -> Picture:
+    with Image.open(io.BytesIO(data)) as image:
+        return Picture(data, path, image.width, image.height, hashlib.sha256(data).hexdigest(), phash(image))
 
 
 def phash(image: Image.Image) -> str:

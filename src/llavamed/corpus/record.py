@@ -11,7 +11,7 @@ from PIL import Image
 from llavamed.corpus import test_sets
 from llavamed.corpus.choose import Choice
 from llavamed.corpus.entry import Entry, Graphic, Json
-from llavamed.corpus.images import VECTORS, decode, shrink, stack, store
+from llavamed.corpus.images import VECTORS, decode, keep, shrink, stack, store
 from llavamed.corpus.modality import domain_of, modality_of
 from llavamed.corpus.problem import Problem
 from llavamed.corpus.schema import TEXT, split_of
@@ -58,13 +58,17 @@ def rows(entry: Entry, options: Options) -> Iterator[tuple[Json, Problem | None]
     except Problem as error:
         yield text, error
         return
-    row = text | {"flags": [*entry.flags, *whole.flags], "split": split_of(entry.group)}
-    yield _row(row, whole, options)
+    split = entry.earlier["split"] if entry.earlier else split_of(entry.group)
+    row = text | {"flags": [*entry.flags, *whole.flags], "split": split, "modality": entry.modality}
+    yield _row(row, whole, options, entry.earlier)
 
 
-def _row(text: Json, whole: _Whole, options: Options) -> tuple[Json, Problem | None]:
-    picture = store(whole.image, text["pair_id"], whole.lossless)
-    modality = modality_of(text["fig_caption"] or "", text["in_text_mention"] or [])
+def _row(text: Json, whole: _Whole, options: Options, earlier: Json | None) -> tuple[Json, Problem | None]:
+    picture = keep(earlier["image"]["bytes"], text["pair_id"], options.max_side) if earlier else None
+    picture = picture or store(whole.image, text["pair_id"], whole.lossless)
+    stated = text["modality"]
+    told = modality_of(text["fig_caption"] or "", text["in_text_mention"] or [])
+    modality = stated + [kind for kind in told if kind["name"] not in {known["name"] for known in stated}]
     row = text | {
         "image": {"bytes": picture.data, "path": picture.path},
         "width": picture.width,

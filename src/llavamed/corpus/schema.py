@@ -50,7 +50,10 @@ _TEXT = [
     ("hosts", _STRINGS),  # where the article says it is published
     *((name, pa.string()) for name in ("fig_id", "fig_label", "fig_caption")),
     ("in_text_mention", _STRINGS),
-    ("mention_source", _STRINGS),  # of each mention: xref (a tagged citation), range ("Figs 2-4"), text (untagged)
+    (
+        "mention_source",
+        _STRINGS,
+    ),  # of each mention: xref (a tagged citation), range ("Figs 2-4"), text (untagged), given (by a set)
 ]
 TEXT = tuple(name for name, _ in _TEXT)
 

@@ -11,12 +11,14 @@ from typing import Any, Protocol
 
 from llavamed import artifact
 from llavamed.corpus.entry import Entry
-from llavamed.corpus.sources import articles
+from llavamed.corpus.images import RANKS
+from llavamed.corpus.sources import articles, files, folder
 from llavamed.errors import InputError
 
-READERS = (articles,)  # the first that reads a source has it
+READERS = (folder, articles)  # the first that reads a source has it
+_APART = (folder,)  # those whose pictures may lie in a folder of their own
 _READER: dict[type, Callable[[Any], Iterator[Entry]]] = {reader.Item: reader.entries for reader in READERS}
-WHAT = "a folder, an archive or an .nxml file of articles"
+WHAT = "articles (a folder, an archive, .nxml), or a folder of pictures with a CSV of captions"
 
 
 class Item(Protocol):
@@ -35,35 +37,57 @@ class Item(Protocol):
         """About how many it holds."""
 
 
-def list_sources(sources: list[Path]) -> tuple[list[Item], list[tuple[str, Path]], list[Path]]:
+def list_sources(
+    sources: list[Path], images: Path | None = None
+) -> tuple[list[Item], list[tuple[str, Path]], list[Path]]:
     """(items in order, every file that counts by name, those sources that are artifacts).
 
+    `images`: the folder of the pictures that a list among the sources names.
+
     Raises:
-        InputError: a source is missing, holds nothing to read, or is an unfinished artifact.
+        InputError: a source is missing, holds nothing to read, or is an unfinished artifact; no source is such a list.
     """
     items: list[Item] = []
-    files, parents = [], []
+    counted, parents = [], []
     if not sources:
         raise InputError(f"no source of figures: name {WHAT}")
+    if images and not images.is_dir():
+        raise InputError(f"{images} is no folder: name that of the pictures")
+    used = False
     for index, source in enumerate(sources):
         if not source.exists():
             raise InputError(f"{source} does not exist: name {WHAT}")
         made = (source / "manifest.json").is_file()
         if made:
-            artifact.require(source, "articles")
+            artifact.require(source, *_MADE)
             parents.append(source)
         elif (source / ".job").exists():
             raise InputError(f"{source} is unfinished: run the step that writes it again")
-        reader = next((reader for reader in READERS if reader.reads(source)), None)
+        place = source / "data" if made else source
+        reader = next((reader for reader in READERS if reader.reads(place)), None)
         if reader is None:
             raise InputError(f"{source} is nothing to read figures from: name {WHAT}")
-        found, beside = reader.list_items(source / "data" if made else source)
+        found, beside = reader.list_items(place, images) if reader in _APART else reader.list_items(place)
+        used = used or reader in _APART
         if not found:
-            raise InputError(f"{source} holds no article: no .nxml, .xml or .tar.gz in it")
+            raise InputError(f"{source} holds nothing to read figures from: {_missing(source)}")
         items += found
         if not made:
-            files += [(f"{index}/{name}", path) for name, path in beside]
-    return items, files, parents
+            counted += [(f"{index}/{name}", path) for name, path in beside]
+    if images and not used:
+        raise InputError(f"no source is a list of pictures in {images}: name a CSV or JSON file too")
+    return items, counted, parents
+
+
+_MADE = ("articles",)  # kinds of artifact that figures are read from
+
+
+def _missing(source: Path) -> str:
+    """What would make a source without anything to read one with it."""
+    pictures = next(files.below(source, lambda name: Path(name).suffix.lower() in (*RANKS, *folder.DICOM)), "")
+    if pictures:
+        return "its pictures need a CSV with columns `file` and `caption` beside them"
+    return "no .nxml, .xml or .tar.gz in it"
 
 
 def settle(items: list[Item]) -> list[Item]:

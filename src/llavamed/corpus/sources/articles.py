@@ -7,7 +7,6 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
@@ -17,6 +16,7 @@ from llavamed.corpus.entry import Candidate, Entry, Graphic
 from llavamed.corpus.images import MAX_BYTES, RANKS, VECTORS, by_stem, find, load
 from llavamed.corpus.problem import Problem, printable
 from llavamed.corpus.schema import TEXT
+from llavamed.corpus.sources.files import below, day, outside
 
 XML = (".nxml", ".xml")
 TAR = (".tar.gz", ".tgz")
@@ -70,7 +70,7 @@ def list_items(source: Path) -> tuple[list[Item], list[tuple[str, Path]]]:
         names = [source.name, *(_images_below(source.parent) if source.name.lower().endswith(XML) else ())]
         root, articles = source.parent, [source.name]
     else:
-        names, root = _walk(source), source
+        names, root = sorted(below(source, _wanted)), source
         articles = [name for name in names if name.lower().endswith(XML + TAR)]
     pictured = {_folder(name) for name in names if _is_image(name)}
     items = [
@@ -80,17 +80,8 @@ def list_items(source: Path) -> tuple[list[Item], list[tuple[str, Path]]]:
     return items, [(printable(name), root / name) for name in names]
 
 
-def _walk(root: Path) -> list[str]:
-    """Article files and images below `root`, sorted. Hidden files are passed over, and links: they may lead outside."""
-    names = []
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            path = Path(folder, name)
-            wanted = name.lower().endswith(XML + TAR) or _is_image(name)
-            if wanted and not name.startswith(".") and not path.is_symlink():
-                names.append(path.relative_to(root).as_posix())
-    return sorted(names)
+def _wanted(name: str) -> bool:
+    return name.lower().endswith(XML + TAR) or _is_image(name)
 
 
 def _is_image(name: str) -> bool:
@@ -100,11 +91,6 @@ def _is_image(name: str) -> bool:
 
 def _folder(name: str) -> str:
     return name.rpartition("/")[0]
-
-
-def day(path: Path) -> str:
-    """When a file was last changed, YYYY-MM-DD in UTC."""
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
 
 
 def mark_duplicates(items: list[Item]) -> list[Item]:
@@ -276,7 +262,7 @@ def _read_members(tar: tarfile.TarFile, package: Package) -> None:
     for count, member in enumerate(tar):
         if count >= MAX_MEMBERS:
             raise Problem("archive_too_large", f"over {MAX_MEMBERS:,} members")
-        if _outside(member.name) or ((member.islnk() or member.issym()) and _outside(member.linkname)):
+        if outside(member.name) or ((member.islnk() or member.issym()) and outside(member.linkname)):
             unsafe = unsafe or Problem("unsafe_archive", f"member {member.name} points outside")
             continue
         name = PurePosixPath(member.name)
@@ -288,8 +274,3 @@ def _read_members(tar: tarfile.TarFile, package: Package) -> None:
         (package.articles if name.suffix.lower() in XML else package.images)[member.name] = data
     if unsafe:
         raise unsafe
-
-
-def _outside(name: str) -> bool:
-    path = name.replace("\\", "/")
-    return path.startswith("/") or ".." in path.split("/") or re.match(r"[A-Za-z]:", path) is not None

@@ -12,13 +12,14 @@ from typing import Any, Protocol
 from llavamed import artifact
 from llavamed.corpus.entry import Entry
 from llavamed.corpus.images import RANKS
-from llavamed.corpus.sources import articles, files, folder
+from llavamed.corpus.sources import articles, files, folder, llava
 from llavamed.errors import InputError
 
-READERS = (folder, articles)  # the first that reads a source has it
-_APART = (folder,)  # those whose pictures may lie in a folder of their own
+READERS = (folder, llava, articles)  # the first that reads a source has it
+_APART = (folder, llava)  # those whose pictures may lie in a folder of their own
 _READER: dict[type, Callable[[Any], Iterator[Entry]]] = {reader.Item: reader.entries for reader in READERS}
-WHAT = "articles (a folder, an archive, .nxml), or a folder of pictures with a CSV of captions"
+_MADE = {"articles": articles}  # kinds of artifact that figures are read from
+WHAT = "articles (a folder, an archive, .nxml), pictures with a CSV of captions, or LLaVA JSON with its images"
 
 
 class Item(Protocol):
@@ -57,14 +58,13 @@ def list_sources(
     for index, source in enumerate(sources):
         if not source.exists():
             raise InputError(f"{source} does not exist: name {WHAT}")
-        made = (source / "manifest.json").is_file()
+        made = artifact.require(source, *_MADE) if (source / "manifest.json").is_file() else None
         if made:
-            artifact.require(source, *_MADE)
             parents.append(source)
         elif (source / ".job").exists():
             raise InputError(f"{source} is unfinished: run the step that writes it again")
         place = source / "data" if made else source
-        reader = next((reader for reader in READERS if reader.reads(place)), None)
+        reader = _MADE[made["kind"]] if made else next((each for each in READERS if each.reads(place)), None)
         if reader is None:
             raise InputError(f"{source} is nothing to read figures from: name {WHAT}")
         found, beside = reader.list_items(place, images) if reader in _APART else reader.list_items(place)
@@ -77,9 +77,6 @@ def list_sources(
     if images and not used:
         raise InputError(f"no source is a list of pictures in {images}: name a CSV or JSON file too")
     return items, counted, parents
-
-
-_MADE = ("articles",)  # kinds of artifact that figures are read from
 
 
 def _missing(source: Path) -> str:

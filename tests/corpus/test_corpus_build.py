@@ -277,8 +277,10 @@ def test_reads_an_articles_artifact(src, tmp_path):
     assert result["figures"]["kept"] == 5
     (parent,) = artifact.read_manifest(tmp_path / "out")["parents"]
     assert parent["manifest"]["kind"] == "articles"
+    job = artifact.start(tmp_path / "other", "alignment", {})
+    artifact.publish(job, counts={})
     with pytest.raises(InputError, match="kind"):
-        build([tmp_path / "out"], tmp_path / "other")
+        build([tmp_path / "other"], tmp_path / "third")
 
 
 @pytest.mark.parametrize("make", ["missing", "empty", "wrong file", "nothing"])

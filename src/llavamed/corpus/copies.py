@@ -26,7 +26,7 @@ class _Row(NamedTuple):
     row: int
     pair_id: str
     article: str
-    figure: tuple[str, str, str]
+    figure: tuple[str, str, str, int]
     sha256: str
     phash: int
 
@@ -66,22 +66,26 @@ def _plan(out: Path, near: bool) -> Json:
 
 
 def _list(out: Path) -> Iterator[_Row]:
+    seen: Counter[str] = Counter()  # figures that two sources hold are two
     for path in artifact.tables(out):
         name = path.relative_to(out).as_posix()
         for index, row in enumerate(pq.read_table(path, columns=_COLUMNS).to_pylist()):
             article = row["pmcid"] or row["doi"] or row["source"]
-            figure = (row["source"], article, row["fig_id"] or row["pair_id"])
+            figure = (row["source"], article, row["fig_id"] or row["pair_id"], seen[row["pair_id"]])
+            seen[row["pair_id"]] += 1
             yield _Row(name, index, row["pair_id"], article, figure, row["sha256"], int(row["phash"], 16))
 
 
 def _exact(rows: list[_Row]) -> dict[int, tuple[str, str]]:
-    """Index -> (reason, detail) of rows whose bytes an earlier article has."""
+    """Index -> (reason, detail) of rows whose bytes an earlier article has, or that stand there twice."""
     first: dict[str, _Row] = {}
     found = {}
     for index, row in enumerate(rows):
         original = first.setdefault(row.sha256, row)
         if original.article != row.article:
             found[index] = ("duplicate_image", f"the same as {original.pair_id}")
+        elif original is not row and original.pair_id == row.pair_id:
+            found[index] = ("duplicate_figure", "two sources hold it")
     return found
 
 

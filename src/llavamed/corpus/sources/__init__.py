@@ -1,6 +1,6 @@
 """SRC -> what is in it: one reader for each kind of source.
 
-A reader is a module with `reads(source)`, whether a path is of its kind; `list_items(source)`, its items (the units of
+A reader is a module with `reads(source)`, whether a file is of its kind; `list_items(source)`, its items (the units of
 reading) in order and every file that counts; an `Item`, which knows its `name`, the day it was `collected` and about
 how many `figures` it holds; and `entries(item)`, which reads one.
 """
@@ -12,14 +12,18 @@ from typing import Any, Protocol
 from llavamed import artifact
 from llavamed.corpus.entry import Entry
 from llavamed.corpus.images import RANKS
-from llavamed.corpus.sources import articles, files, folder, llava
+from llavamed.corpus.sources import articles, files, folder, llava, parquet, webdataset
 from llavamed.errors import InputError
 
-READERS = (folder, llava, articles)  # the first that reads a source has it
-_APART = (folder, llava)  # those whose pictures may lie in a folder of their own
+_LISTS = (folder, llava)  # a list at the top of a folder; its pictures may lie in a folder of their own
+_FILES = (parquet, webdataset, articles)  # files anywhere below; in a folder, the first that one of these reads tells
+READERS = _LISTS + _FILES
 _READER: dict[type, Callable[[Any], Iterator[Entry]]] = {reader.Item: reader.entries for reader in READERS}
-_MADE = {"articles": articles}  # kinds of artifact that figures are read from
-WHAT = "articles (a folder, an archive, .nxml), pictures with a CSV of captions, or LLaVA JSON with its images"
+_MADE = {"articles": articles, "corpus": parquet}  # kinds of artifact that figures are read from
+WHAT = (
+    "articles (a folder, an archive, .nxml), pictures with a CSV of captions, LLaVA JSON with its images, Parquet or "
+    "WebDataset of images and captions, or a corpus"
+)
 
 
 class Item(Protocol):
@@ -64,11 +68,11 @@ def list_sources(
         elif (source / ".job").exists():
             raise InputError(f"{source} is unfinished: run the step that writes it again")
         place = source / "data" if made else source
-        reader = _MADE[made["kind"]] if made else next((each for each in READERS if each.reads(place)), None)
+        reader = _MADE[made["kind"]] if made else _reader(place)
         if reader is None:
             raise InputError(f"{source} is nothing to read figures from: name {WHAT}")
-        found, beside = reader.list_items(place, images) if reader in _APART else reader.list_items(place)
-        used = used or reader in _APART
+        found, beside = reader.list_items(place, images) if reader in _LISTS else reader.list_items(place)
+        used = used or reader in _LISTS
         if not found:
             raise InputError(f"{source} holds nothing to read figures from: {_missing(source)}")
         items += found
@@ -77,6 +81,18 @@ def list_sources(
     if images and not used:
         raise InputError(f"no source is a list of pictures in {images}: name a CSV or JSON file too")
     return items, counted, parents
+
+
+def _reader(source: Path) -> Any:
+    """The module that reads a source, or None."""
+    if source.is_file():
+        return next((reader for reader in READERS if reader.reads(source)), None)
+    found = next((reader for reader in _LISTS if reader.reads(source)), None)
+    for name in files.below(source, lambda name: True) if found is None else ():
+        found = next((reader for reader in _FILES if reader.reads(source / name)), None)
+        if found:
+            return found
+    return found or articles
 
 
 def _missing(source: Path) -> str:

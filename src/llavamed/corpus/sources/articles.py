@@ -19,7 +19,8 @@ from llavamed.corpus.schema import TEXT
 from llavamed.corpus.sources.files import below, day, outside
 
 XML = (".nxml", ".xml")
-TAR = (".tar.gz", ".tgz")
+PACKED = (".tar.gz", ".tgz")
+TAR = (*PACKED, ".tar")
 MAX_MEMBERS = 100_000
 MAX_UNPACKED = 2_000_000_000  # bytes read of one archive
 _PMC = re.compile(r"(?<![A-Za-z])PMC(\d+)(?:\.(\d+))?(?!\d)")
@@ -60,8 +61,8 @@ class Package:
 
 
 def reads(source: Path) -> bool:
-    """Whether `source` is an article file, or a folder that may hold some."""
-    return source.is_dir() or source.name.lower().endswith(XML + TAR)
+    """Whether `source` is an article file."""
+    return source.name.lower().endswith(XML + TAR)
 
 
 def list_items(source: Path) -> tuple[list[Item], list[tuple[str, Path]]]:
@@ -110,7 +111,7 @@ def mark_duplicates(items: list[Item]) -> list[Item]:
         original = next((first[key] for key in keys if key in first), "")
         for key in keys:
             first.setdefault(key, original or item.name)
-        stem, n = jats.file_name(re.sub(r"(?i)(\.tar\.gz|\.tgz|\.n?xml)$", "", PurePosixPath(item.name).name)), 1
+        stem, n = jats.file_name(re.sub(r"(?i)(\.tar\.gz|\.tgz|\.tar|\.n?xml)$", "", PurePosixPath(item.name).name)), 1
         while (unique := stem if n == 1 else f"{stem}-{n}") in stems:
             n += 1
         stems.add(unique)
@@ -228,7 +229,7 @@ def _read_archive(path: Path) -> Package:
     """Straight from the archive: nothing is unpacked to disk, no link followed."""
     package = Package()
     try:
-        with _Limited(path) as stream:
+        with _Limited(path) if path.name.lower().endswith(PACKED) else path.open("rb") as stream:
             with tarfile.open(fileobj=stream, mode="r|") as tar:
                 _read_members(tar, package)
             while stream.read(1 << 20):  # to the end, where the checksum is
@@ -267,7 +268,7 @@ def _read_members(tar: tarfile.TarFile, package: Package) -> None:
             continue
         name = PurePosixPath(member.name)
         wanted = name.suffix.lower() in XML or _is_image(member.name)
-        if not member.isfile() or not wanted or name.name.startswith("."):
+        if not member.isfile() or member.issparse() or not wanted or name.name.startswith("."):
             continue
         content = tar.extractfile(member)
         data = content.read(MAX_BYTES + 1) if content else b""

@@ -48,7 +48,7 @@ NAMES = {
 }  # fmt: skip
 _NESTED = ("json", "jsonl")  # members or columns that hold a record of their own
 _CODES = ("MIT", "BSD-2-Clause", "BSD-3-Clause", "PDM-1.0", "TDM", "other", "none-stated")
-_PMC = re.compile(r"(?<![A-Za-z])PMC(\d{3,9})(?!\d)")
+_PMC = re.compile(r"(?<![A-Za-z])PMC(\d{1,9})(?!\d)")
 _MARKUP = re.compile(r"<[^<>]{1,300}>")
 
 

@@ -59,7 +59,7 @@ class PmcServer:
         media = {"g1.jpg": encoded(pixels(int(number)), "JPEG")} if media is None else media
         urls = [url(f"{version}/{name}", data) for name, data in media.items()]
         record = {
-            "pmcid": f"PMC{number}", "version": int(version.split(".")[1]), "pmid": number, "doi": f"10.1/{number}",
+            "pmcid": f"PMC{number}", "version": int(version.split(".")[1]), "pmid": number, "doi": f"10.1000/{number}",
             "title": f"Article {number}", "citation": "J Test. 2020 Mar 4;5(1):2-9.", "is_pmc_openaccess": True,
             "is_manuscript": False, "is_historical_ocr": False, "is_retracted": False, "license_code": "CC BY",
             "xml_url": url(f"{version}/{version}.xml", xml), "media_urls": urls,

@@ -433,6 +433,31 @@ def test_update_of_what_was_fetched_by_ids(old, proxy, tmp_path):
         update(tmp_path / "out", inventory="latest")
 
 
+def test_opt_outs_are_obeyed_and_a_new_list_by_an_update(old, proxy, tmp_path):
+    listed(tmp_path / "first", "10.1000/2\r")
+    out_of_1_2 = listed(tmp_path / "second", "10.1000/2\r", "PMC1")
+    first = fetch(tmp_path / "out", inventory="latest", endpoint=proxy.url, opt_out=tmp_path / "first" / "ids.txt")
+    assert first["versions"]["excluded"] == {"opt_out": 1} and "PMC2.1/PMC2.1.xml" not in objects_asked(proxy)
+    assert update(tmp_path / "out")["requests"] == 0
+    result = update(tmp_path / "out", opt_out=out_of_1_2)
+    assert result["versions"]["excluded"] == {"opt_out": 2}
+    assert result["update"]["removed"] == {"opt_out": 1}
+    assert update(tmp_path / "out")["hash"] == result["hash"]
+    fresh = fetch(tmp_path / "fresh", inventory="latest", endpoint=proxy.url, opt_out=out_of_1_2)
+    assert fresh["hash"] == result["hash"]
+
+
+def test_update_searches_again(old, proxy, tmp_path):
+    proxy.ids = [1, 2, 4]
+    fetch(tmp_path / "out", query="x", endpoint=proxy.url)
+    _change(old)
+    proxy.ids, before = [1, 2, 20], len(proxy.log)
+    result = update(tmp_path / "out")
+    assert result["update"] == {"new": 1, "changed": 1, "unchanged": 1, "removed": {"withdrawn": 1}}
+    assert {"PMC1.1/PMC1.1.xml", "PMC2.1/PMC2.1.xml", "PMC2.1/g1.jpg"}.isdisjoint(objects_asked(proxy, before))
+    assert result["hash"] == fetch(tmp_path / "fresh", query="x", endpoint=proxy.url)["hash"]
+
+
 def test_an_update_that_fails_leaves_what_was(old, proxy, tmp_path):
     first = fetch(tmp_path / "out", inventory="latest", endpoint=proxy.url)
     _change(old)

@@ -10,6 +10,9 @@ from llavamed.cli.options import CORES, AsJson, Engine, Force, Output, Quiet, Wo
 Panels = Literal["keep", "split"]
 Licences = Literal["commercial", "open", "all"]
 Duplicates = Literal["keep", "exact", "near"]
+OptOut = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Articles that must not be used: a DOI or PMCID a line.")
+]
 Concurrency = Annotated[int, typer.Option(min=1, max=64, help="Requests at once.")]
 Contact = Annotated[str, typer.Option(metavar="EMAIL", help="Your address, told to the service.")]
 corpus = typer.Typer(no_args_is_help=True, help="Articles to figures.")
@@ -110,6 +113,7 @@ def corpus_fetch(
     ] = "all",
     years: Annotated[str, typer.Option(metavar="A-B", help="Years of publication.", show_default="all")] = "",
     part: Annotated[str, typer.Option(metavar="K/N", help="The K-th of N parts, for N machines.")] = "",
+    opt_out: OptOut = None,
     concurrency: Concurrency = 8,
     contact: Contact = "",
     force: Force = False,
@@ -128,7 +132,8 @@ def corpus_fetch(
     hush(quiet)
     result = fetch(
         output, ids=ids, query=query, inventory=inventory, endpoint=endpoint or ENDPOINT, licences=licences,
-        years=years_of(years), part=part_of(part), concurrency=concurrency, contact=contact, force=force,
+        years=years_of(years), part=part_of(part), opt_out=opt_out, concurrency=concurrency, contact=contact,
+        force=force,
     )  # fmt: skip
     show(result, as_json)
 
@@ -139,6 +144,7 @@ def corpus_update(
     inventory: Annotated[
         str | None, typer.Option(metavar="DATE", help="The inventory to go to.", show_default="latest")
     ] = None,
+    opt_out: OptOut = None,
     concurrency: Concurrency = 8,
     contact: Contact = "",
     as_json: AsJson = False,
@@ -151,7 +157,7 @@ def corpus_update(
     from llavamed.corpus.pmc.update import update
 
     hush(quiet)
-    show(update(folder, inventory=inventory, concurrency=concurrency, contact=contact), as_json)
+    show(update(folder, inventory=inventory, opt_out=opt_out, concurrency=concurrency, contact=contact), as_json)
 
 
 @corpus.command("show")

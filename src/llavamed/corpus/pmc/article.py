@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,7 +102,6 @@ class Fetcher:
         if name in done:
             return Outcome(about, Problem("duplicate", f"the same version as {done[name].row['source']}"))
         if settled := self.ledger.get(name):
-            shutil.rmtree(self._folder(name), ignore_errors=True)
             return Outcome({**about, **settled["about"]}, Problem(settled["reason"], settled["detail"]))
         if wanted.etag and (same := self._same(about, name, wanted.etag)):
             return same
@@ -114,7 +112,6 @@ class Fetcher:
                 raise Failed(f"{problem.reason}, {problem.detail}") from None
             known = {key: value for key, value in about.items() if key != "source"}
             self.ledger.record(name, about=known, reason=problem.reason, detail=problem.detail)
-            shutil.rmtree(self._folder(name), ignore_errors=True)
             return Outcome(about, problem)
 
     def _newest(self, pmcid: int) -> int:
@@ -157,6 +154,8 @@ class Fetcher:
         if found is None:
             return None
         row, objects, problem = found
+        if problem is None and self.choice.refuses_text(row):  # opted out since
+            return None
         files = [f"{name}.json", *(entry["name"] for entry in objects if not entry["reason"])]
         if problem is None and not all(self.previous.link(name, file, self._folder(name)) for file in files):
             return None

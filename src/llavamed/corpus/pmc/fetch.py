@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from llavamed import artifact
 from llavamed.console import progress
-from llavamed.corpus.choose import Choice
+from llavamed.corpus.choose import Choice, read_opt_out
 from llavamed.corpus.licences import POLICIES
 from llavamed.corpus.pmc.article import EXCLUDED_OBJECTS, EXCLUDED_VERSIONS, VERSIONS, Fetcher, Outcome
 from llavamed.corpus.pmc.http import Client, Failed
@@ -30,7 +30,7 @@ from llavamed.errors import InputError, Unfinished
 Json = dict[str, Any]
 T = TypeVar("T")
 R = TypeVar("R")
-IDS = "ids.txt"
+IDS, OPT_OUT = "ids.txt", "opt_out.txt"  # kept beside the data, for an update
 MOST_REQUESTS = 64  # at once
 IN_A_ROW = 25  # articles without an answer, one after another: the endpoint is down
 
@@ -45,6 +45,7 @@ def fetch(
     licences: str = "all",
     years: tuple[int, int] | None = None,
     part: tuple[int, int] | None = None,
+    opt_out: Path | None = None,
     concurrency: int = 8,
     contact: str = "",
     force: bool = False,
@@ -52,8 +53,10 @@ def fetch(
     """Fetch articles from PMC's Cloud Service: `data/PMC1.2/` with XML, images and metadata record, a folder a version.
 
     Which: those listed in `ids`, found by `query`, or of the `inventory` of a day ("latest", "2026-01-18"): one of the
-    three. `licences`: commercial, open or all. `years`: first and last. `part`: k of n. `contact`: an e-mail address
-    for the service. `endpoint`: another server that holds the bucket; then nothing else is asked.
+    three. `licences`: commercial, open or all. `years`: first and last. `part`: k of n. `opt_out`: see
+    `choose.read_opt_out`; a metadata record names DOI and PMCID, so domains and publishers are for `corpus build`.
+    `contact`: an e-mail address for the service. `endpoint`: another server that holds the bucket; then nothing else is
+    asked.
 
     Returns `{versions: {in, kept, excluded: {reason: n}}, objects: the same, bytes, requests, retries, seconds,
     artifact, hash}`; bytes: of the files kept; requests, retries, seconds: of this call.
@@ -70,15 +73,30 @@ def fetch(
     by = "ids" if ids else "query" if query is not None else "inventory"
     settings = {"by": by, "query": query, "inventory": inventory, "endpoint": check_address(endpoint),
                 "licences": licences, "years": years, "part": part}  # fmt: skip
+    lists = {IDS: ids, OPT_OUT: opt_out}
     if ids is not None:
         read_ids(ids)  # refuses a list that cannot be read
-    inputs = {"ids": artifact.sha256_file(ids)} if ids else {}
-    job = artifact.start(folder, "articles", settings, inputs=inputs, force=force)
+    if opt_out is not None:
+        read_opt_out(opt_out)
+    job = artifact.start(folder, "articles", settings, inputs=fingerprints(lists), force=force)
     if job.manifest:
         return result(folder, job.manifest)
-    if ids and not (job.out / IDS).exists():
-        artifact.write_text(job.out / IDS, ids.read_text(encoding="utf-8", errors="replace"))
+    keep(job, lists)
     return run(job, concurrency, contact)
+
+
+def fingerprints(lists: dict[str, Path | None]) -> Json:
+    """The lists a call names, by content."""
+    return {name.removesuffix(".txt"): artifact.sha256_file(path) for name, path in lists.items() if path}
+
+
+def keep(job: artifact.Job, lists: dict[str, Path | None]) -> None:
+    """Copy the lists a call names into the artifact, unless an earlier run has."""
+    for name, path in lists.items():
+        if path and not (job.out / name).exists():
+            part = job.out / f".{name}{artifact.PART}"
+            shutil.copyfile(path, part)
+            part.replace(job.out / name)
 
 
 def check_concurrency(concurrency: int) -> None:
@@ -104,13 +122,14 @@ def run(
         bucket = open_bucket(client, job.settings["endpoint"])
         selection = _select(job, bucket, contact)
         years = tuple(job.settings["years"]) if job.settings["years"] else None
-        choice = Choice(licences=job.settings["licences"], years=years)
+        opted_out = read_opt_out(job.out / OPT_OUT) if (job.out / OPT_OUT).exists() else frozenset()
+        choice = Choice(licences=job.settings["licences"], years=years, opt_out=opted_out)
         outcomes = _fetch_all(Fetcher(bucket, ledger, job.out, choice, previous), selection, concurrency)
     except Failed as error:
         raise Unfinished(f"{job.folder}: {error}: run the same command again to go on") from None
     except Problem as error:
         _leave_nothing(job, ledger)
-        raise InputError(f"{job.folder}: the bucket refused ({error.reason}: {error.detail})") from None
+        raise InputError(f"{job.folder}: the service said no ({error.reason}: {error.detail})") from None
     except InputError:
         _leave_nothing(job, ledger)
         raise
@@ -249,6 +268,7 @@ def _publish(
         updates = [*updates, previous.compare(job.out, selection.source, rows, left_out[len(lines) :])]
     for outcome in kept:
         job.shard_files.update(outcome.files)  # hashed as they came
+    _sweep(job.out, job.shard_files)
     days = sorted(outcome.row["collected"] for outcome in kept)
     return artifact.publish(
         job,
@@ -265,6 +285,13 @@ def _publish(
         sources=[selection.source],
         **({"updates": updates} if updates else {}),
     )
+
+
+def _sweep(out: Path, files: Json) -> None:
+    """Of versions that were left out in the end, or had other files when an earlier run began with them."""
+    for path in (out / "data").rglob("*"):
+        if path.is_file() and path.relative_to(out).as_posix() not in files:
+            path.unlink()
 
 
 def _count(kept: int, reasons: Iterable[str]) -> Json:

@@ -30,6 +30,7 @@ PATIENCE = 300.0  # seconds a server may ask to be left alone
 SAME = 3  # times the same wrong bytes must come to be what the server holds
 _AGAIN = (408, 425, 429)  # these and 5xx may be otherwise next time; what else is no success is an answer
 _REDIRECTS = 5
+_SHORT = 65_536  # bytes of an error's text
 _MD5_LENGTH = 32  # hex digits
 _random = random.SystemRandom()
 
@@ -179,7 +180,7 @@ class Client:
             response = self._pool(url).request("GET", url, redirect=False, preload_content=False)
             if response.status == 200:
                 return response
-            response.drain_conn()
+            _discard(response)
             target = urljoin(url, response.headers.get("Location", ""))
             if response.status not in (301, 302, 303, 307, 308):
                 raise _answer(response)
@@ -190,7 +191,7 @@ class Client:
 
     def _receive(self, response: urllib3.BaseHTTPResponse, limit: int, into: IO[bytes] | None) -> Body:
         length = response.headers.get("Content-Length", "")
-        if length.isdigit() and int(length) > limit:
+        if length.isdecimal() and int(length) > limit:
             raise Problem("too_large", f"{int(length):,} bytes; at most {limit:,}")
         md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
         kept, size, start = bytearray(), 0, time.monotonic()
@@ -207,7 +208,7 @@ class Client:
             seconds = time.monotonic() - start
             if seconds > GRACE and size < SLOWEST * seconds:
                 raise _Again("too slow")
-        if length.isdigit() and size != int(length):
+        if length.isdecimal() and size != int(length):
             raise _Again("cut short")
         self._count(bytes_=size)
         etag = response.headers.get("ETag", "").strip('"').lower()
@@ -237,6 +238,15 @@ def is_md5(etag: str) -> bool:
     return len(etag) == _MD5_LENGTH and all(c in "0123456789abcdef" for c in etag.lower())
 
 
+def _discard(response: urllib3.BaseHTTPResponse) -> None:
+    """Done with an answer: its connection serves again if little is left to read."""
+    length = response.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length) <= _SHORT:
+        response.drain_conn()
+    else:
+        response.close()
+
+
 def _answer(response: urllib3.BaseHTTPResponse) -> Exception:
     what = f"HTTP {response.status}"
     if response.status in _AGAIN or response.status >= 500:
@@ -246,7 +256,7 @@ def _answer(response: urllib3.BaseHTTPResponse) -> Exception:
 
 def _retry_after(value: str) -> float | None:
     """Seconds to wait, from a Retry-After header: seconds or a date (RFC 9110, section 10.2.3)."""
-    if value.strip().isdigit():
+    if value.strip().isdecimal():
         return float(value)
     try:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())

@@ -23,14 +23,14 @@ class Ledger:
         whole = 0
         with path.open("rb") as stream:
             for line in stream:
-                try:
-                    fact = json.loads(line)
-                except ValueError:
-                    break
                 if not line.endswith(b"\n"):
                     break
+                try:
+                    fact = json.loads(line)
+                    self._known[fact["key"]] = fact
+                except (ValueError, TypeError, KeyError):
+                    break
                 whole += len(line)
-                self._known[fact["key"]] = fact
         return whole
 
     def get(self, key: str) -> Json | None:

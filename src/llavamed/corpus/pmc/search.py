@@ -6,7 +6,7 @@ import time
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from llavamed.corpus.pmc.http import Client
+from llavamed.corpus.pmc.http import Client, Failed
 from llavamed.corpus.pmc.store import ENDPOINT, check_address
 from llavamed.errors import InputError
 
@@ -45,8 +45,11 @@ def search(client: Client, query: str, address: str = ESEARCH, contact: str = ""
         answer = client.read(f"{address}?{query_string}", _ANSWER_BYTES, _answer)
         if "ERROR" in answer:
             raise InputError(f"the search was refused ({answer['ERROR']}): mend --query")
-        found.update(int(x) for x in answer["idlist"])
-        start, count = start + max(1, len(answer["idlist"])), int(answer["count"])
+        page = [int(x) for x in answer["idlist"]]
+        found.update(page)
+        start, count = start + len(page), int(answer["count"])
+        if not page and start < count:
+            raise Failed(f"the search ended after {start} of {count} articles")
         if answer.get("webenv"):  # the same result for every page, whatever PMC adds meanwhile
             asked |= {"WebEnv": answer["webenv"], "query_key": str(answer.get("querykey", "1"))}
     return sorted(found)

@@ -102,10 +102,10 @@ def _listing(data: bytes) -> tuple[list[Entry], str]:
     name = etree.QName(root).localname
     if name != "ListBucketResult":
         raise Problem("refused", f"a {name[:40]}, not a listing")
+    plain = unquote_plus if _text(root, "EncodingType") == "url" else str
     entries = [
-        Entry(unquote_plus(_text(node, "Key")), _text(node, "ETag").strip('"').lower())
-        for node in root.findall("{*}Contents")
-    ] + [Entry(unquote_plus(_text(node, "Prefix")), "") for node in root.findall("{*}CommonPrefixes")]
+        Entry(plain(_text(node, "Key")), _text(node, "ETag").strip('"').lower()) for node in root.findall("{*}Contents")
+    ] + [Entry(plain(_text(node, "Prefix")), "") for node in root.findall("{*}CommonPrefixes")]
     token = _text(root, "NextContinuationToken") if _text(root, "IsTruncated") == "true" else ""
     return sorted(entries), token
 
@@ -114,7 +114,7 @@ def _text(node: etree._Element, name: str) -> str:
     return node.findtext(f"{{*}}{name}") or ""
 
 
-_VERSION = re.compile(r"PMC(\d+)\.(\d+)/?")
+_VERSION = re.compile(r"PMC(\d{1,10})\.(\d{1,4})/")
 
 
 def newest(bucket: Bucket, pmcid: int) -> int:

@@ -80,6 +80,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
             self.close_connection = True
             return
+        if fault == "tomorrow":
+            self._answer(503, {"Retry-After": "86400"}, b"<Error/>")
+            return
         if fault.isdigit():
             headers = {"Retry-After": "1"} if fault == "503" else {}
             self._answer(int(fault), headers, b"<Error/>")

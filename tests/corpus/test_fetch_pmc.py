@@ -40,6 +40,7 @@ def bucket(server, monkeypatch):
     monkeypatch.setattr(http, "FIRST", 0.001)
     monkeypatch.setattr(http, "READ", 1.0)
     monkeypatch.setattr(search, "WITHOUT_KEY", 0.01)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     return server
 
 
@@ -279,6 +280,23 @@ def test_an_endpoint_that_goes_down_ends_the_run(bucket, proxy, tmp_path, monkey
     with pytest.raises(Unfinished, match="stopped answering"):
         fetch(tmp_path / "out", ids=ids, endpoint=proxy.url, concurrency=2)
     assert len(proxy.log) < 30
+
+
+def test_the_command_line_ends_with_1_and_one_line_then_goes_on(bucket, proxy, tmp_path):
+    bucket.put("PMC1.1")
+    bucket.put("PMC2.1")
+    proxy.always = {"PMC2.1/g1.jpg": "tomorrow"}
+    main = [sys.executable, "-c", "from llavamed.cli import main; main()", "corpus"]
+    command = [*main, "fetch", "--ids", listed(tmp_path, "PMC1", "PMC2"), "-o", tmp_path / "out", "--endpoint",
+               proxy.url, "--licences", "open", "--years", "2019-", "--part", "1/1", "--quiet", "--json"]  # fmt: skip
+    first = subprocess.run(command, capture_output=True, text=True)
+    assert first.returncode == 1 and first.stdout == ""
+    assert first.stderr.count("\n") == 1 and "1 of 2 articles are left" in first.stderr
+    proxy.always = {}
+    second = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(second.stdout)["versions"] == {"in": 2, "kept": 2, "excluded": {}}
+    again = subprocess.run([*main, "update", tmp_path / "out", "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(again.stdout)["update"] == {"new": 0, "changed": 0, "unchanged": 2, "removed": {}}
 
 
 CHILD = """

@@ -63,11 +63,11 @@ class Client:
     def __init__(self, *, concurrency: int = 8, contact: str = "") -> None:
         agent = f"llavamed/{__version__}" + (f" ({contact})" if contact else "")
         self._options: dict[str, Any] = {
-            "num_pools": 4, "maxsize": concurrency, "retries": False,
+            "num_pools": 1, "maxsize": concurrency, "retries": False,
             "timeout": urllib3.Timeout(connect=CONNECT, read=READ),
             "headers": {"User-Agent": agent, "Accept-Encoding": "identity"},
         }  # fmt: skip
-        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, str], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._quiet_until = 0.0
@@ -217,14 +217,16 @@ class Client:
         return Body(bytes(kept), size, md5.hexdigest(), sha256.hexdigest(), etag, "no")
 
     def _pool(self, url: str) -> urllib3.PoolManager:
-        """Connections by way of the proxy that the user's environment names, if any."""
-        parts = urlsplit(url)
-        proxy = "" if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme, "")
+        """Connections to the host of `url`, by way of the proxy that the user's environment names, if any."""
+        scheme, host = origin = _origin(url)
         with self._lock:
-            if proxy not in self._pools:
-                make = urllib3.PoolManager if not proxy else lambda **options: urllib3.ProxyManager(proxy, **options)
-                self._pools[proxy] = make(**self._options)
-            return self._pools[proxy]
+            if origin not in self._pools:
+                proxy = "" if proxy_bypass(host) else getproxies().get(scheme, "")
+                options = self._options
+                self._pools[origin] = (
+                    urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+                )
+            return self._pools[origin]
 
     def _count(self, requests: int = 0, retries: int = 0, bytes_: int = 0) -> None:
         with self._lock:

@@ -452,16 +452,17 @@ def test_update_of_what_was_fetched_by_ids(old, proxy, tmp_path):
 
 
 def test_opt_outs_are_obeyed_and_a_new_list_by_an_update(old, proxy, tmp_path):
-    listed(tmp_path / "first", "10.1000/2\r")
-    out_of_1_2 = listed(tmp_path / "second", "10.1000/2\r", "PMC1")
-    first = fetch(tmp_path / "out", inventory="latest", endpoint=proxy.url, opt_out=tmp_path / "first" / "ids.txt")
-    assert first["versions"]["excluded"] == {"opt_out": 1} and "PMC2.1/PMC2.1.xml" not in objects_asked(proxy)
+    out_of_2, out_of_1_7 = listed(tmp_path / "first", "10.1000/2\r"), listed(tmp_path / "second", "PMC7", "PMC1")
+    how = {"inventory": "latest", "endpoint": proxy.url, "licences": "commercial"}
+    first = fetch(tmp_path / "out", opt_out=out_of_2, **how)
+    assert first["versions"]["excluded"] == {"licence": 2, "opt_out": 1}
+    assert "PMC2.1/PMC2.1.xml" not in objects_asked(proxy)
     assert update(tmp_path / "out")["requests"] == 0
-    result = update(tmp_path / "out", opt_out=out_of_1_2)
-    assert result["versions"]["excluded"] == {"opt_out": 2}
+    result = update(tmp_path / "out", opt_out=out_of_1_7)
+    assert result["versions"]["excluded"] == {"licence": 1, "opt_out": 2}
     assert result["update"]["removed"] == {"opt_out": 1}
     assert update(tmp_path / "out")["hash"] == result["hash"]
-    fresh = fetch(tmp_path / "fresh", inventory="latest", endpoint=proxy.url, opt_out=out_of_1_2)
+    fresh = fetch(tmp_path / "fresh", opt_out=out_of_1_7, **how)
     assert fresh["hash"] == result["hash"]
 
 

@@ -121,7 +121,7 @@ class Fetcher:
             try:
                 known = self.ledger.record(key, version=newest(self.bucket, pmcid))
             except Problem as problem:
-                if problem.reason in UNSETTLED:
+                if problem.reason != "not_found":
                     raise Failed(f"{problem.reason}, {problem.detail}") from None
                 known = self.ledger.record(key, reason=problem.reason, detail=problem.detail)
         if "reason" in known:
@@ -154,8 +154,13 @@ class Fetcher:
         if found is None:
             return None
         row, objects, problem = found
-        if problem is None and self.choice.refuses_text(row):  # opted out since
-            return None
+        if problem is None or problem.reason != "bad_metadata":  # the opt-out list may be another now
+            refused = self.choice.refuses_text(
+                {**row, "retracted": problem is not None and problem.reason == "retracted"}
+            )
+            if (refused is None) != (problem is None):
+                return None
+            problem = refused
         files = [f"{name}.json", *(entry["name"] for entry in objects if not entry["reason"])]
         if problem is None and not all(self.previous.link(name, file, self._folder(name)) for file in files):
             return None
@@ -209,7 +214,10 @@ class Fetcher:
         known = self.ledger.get(key)
         if known is None:
             own = {f"{key}{record.id}.{suffix}" for suffix in ("xml", "txt", "pdf", "json")}
-            found = [f"s3://{BUCKET}/{entry.key}" for entry in self.bucket.list(key) if entry.key not in own]
+            try:
+                found = [f"s3://{BUCKET}/{entry.key}" for entry in self.bucket.list(key) if entry.key not in own]
+            except Problem as problem:  # the bucket could be listed before
+                raise Failed(f"{problem.reason}, {problem.detail}") from None
             known = self.ledger.record(key, media=found)
         return list(known["media"])
 

@@ -15,7 +15,7 @@ from llavamed.corpus.problem import Problem
 
 Json = dict[str, Any]
 # Why a version may be left out for good, as long as its metadata record is the same.
-_BY_METADATA = ("licence", "retracted", "year", "bad_metadata")
+_BY_METADATA = ("opt_out", "licence", "retracted", "year", "bad_metadata")
 # Why an object may be: nothing else in the bucket could make it otherwise.
 _BY_NAME = ("not_an_image", "unsafe_key", "too_large")
 

@@ -101,9 +101,11 @@ def test_photographs_that_meet():
 def test_one_picture_is_not_cut():
     assert panels_of(noise(300, 200), "") == []
     assert panels_of(as_jpeg(plot()), "") == []
-    framed = Image.new("RGB", (320, 220), "black")
-    framed.paste(noise(300, 200), (10, 10))
-    assert panels_of(framed, "") == []
+    for margin in (10, 100):  # below it, as a film has one
+        framed = Image.new("RGB", (320, 210 + margin), "black")
+        framed.paste(noise(300, 200), (10, 10))
+        ImageDraw.Draw(framed).text((40, 200 + margin), "L  supine", fill="white")
+        assert panels_of(framed, "") == []
 
 
 def test_plots_keep_their_labels():
@@ -155,6 +157,7 @@ def test_the_caption_lets_black_between_bodies_count():
         ("Panel A Curve. Panel B Plot.", [("A", "Curve."), ("B", "Plot.")]),
         ("(a–c) CT. (d) MRI.", [("a", "CT."), ("b", "CT."), ("c", "CT."), ("d", "MRI.")]),
         ("(a)–(c) CT.", [("a", "CT."), ("b", "CT."), ("c", "CT.")]),
+        ("(a) and (b) CT. (c) MRI.", [("a", "CT."), ("b", "CT."), ("c", "MRI.")]),
         ("(A and B) CT. [C, D] MRI.", [("A", "CT."), ("B", "CT."), ("C", "MRI."), ("D", "MRI.")]),
         ("(i) CT. (ii) MRI. (iii) PET.", [("i", "CT."), ("ii", "MRI."), ("iii", "PET.")]),
         ("Left: CT. Right: MRI.", [("left", "CT."), ("right", "MRI.")]),

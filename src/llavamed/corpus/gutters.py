@@ -24,7 +24,7 @@ SEAM = 2  # times that the grey level changes more at a seam than at 95 % of all
 LIT, MIN_LIT = 40, 0.3  # grey level of what is not dark background, and its least share of a seam
 MET = 0.75  # of the lit part of a seam, along which the two sides differ
 FILLED = 0.9  # of the picture, where photographs meet and no margin is left
-PLAIN = 0.6  # of a margin's pixels that are of about one colour
+PLAIN = 0.8  # of a margin's pixels that are of about one colour
 RIM = 3  # pixels that an edge may be blurred over
 DEPTH = 6
 

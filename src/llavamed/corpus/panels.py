@@ -10,7 +10,7 @@ from llavamed.corpus.gutters import grey_of, on_paper, panel_boxes
 
 _ALPHABET = tuple("abcdefghijklmnopqrstuvwxyz")
 _NUMERALS = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
-_JOIN = r"(?:\s?(?:[-–—‐‑−,;&/]|\b(?:and|to|or|through)\b)\s?(?:and\s)?|\)\s?[-–—]\s?\()"
+_JOIN = r"(?:\s?(?:[-–—‐‑−,;&/]|\b(?:and|to|or|through)\b)\s?(?:and\s)?|\)\s?(?:[-–—,&]|and|to)\s?\()"
 _START = r"(?:^|(?<=[.;]\s))"
 # A letter that stands for a level of significance names no panel.
 _LEVEL = r"(?!\s*[=:,]?\s*(?:[pP]\s?[<>=≤]|[sS]ignificantly|vs\b|versus\b))"

@@ -1,7 +1,6 @@
 """One entry of a source -> rows of the table: its pictures read, their kind and panels told."""
 
 import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +10,13 @@ from PIL import Image
 from llavamed.corpus import test_sets
 from llavamed.corpus.choose import Choice
 from llavamed.corpus.entry import Entry, Graphic, Json
-from llavamed.corpus.images import VECTORS, decode, keep, shrink, stack, store
+from llavamed.corpus.images import VECTORS, Picture, decode, keep, shrink, stack, store
 from llavamed.corpus.modality import domain_of, modality_of
+from llavamed.corpus.panels import Panel, is_compound, panels_of
 from llavamed.corpus.problem import Problem
 from llavamed.corpus.schema import TEXT, split_of
 
-# "(A)", "a)", "(b–d)", "A:" or "left panel": a caption that tells of several pictures.
-_LETTERS = r"[a-h](?:\s?[-–,&/]\s?[a-h]|\s(?:and|to)\s[a-h])*"
-_PANELS = re.compile(
-    rf"[(\[]\s*{_LETTERS}\s*[)\],;:]|(?:^|[.;:,]\s)[a-h]\)\s|(?:^|[.;]\s)(?-i:[A-H])[:.,]?\s(?=(?-i:[A-Z]))"
-    r"|\b(?:panels?|(?:top|bottom|upper|lower|left|right|middle) (?:panel|row|column|image|picture)s?)\b"
-    r"|[(\[](?:left|right|top|bottom)[)\]]",
-    re.IGNORECASE,
-)
+DETAIL = 4  # times `max_side`: how large a figure is kept until its panels are cut out
 
 
 @dataclass(frozen=True)
@@ -48,41 +41,74 @@ class _Whole:
 
 def rows(entry: Entry, options: Options) -> Iterator[tuple[Json, Problem | None]]:
     """The rows of a figure (one; or one a panel), each with the reason to leave it out, or None."""
-    text = dict.fromkeys(TEXT) | entry.text
+    text: Json = dict.fromkeys(TEXT) | entry.text
     problem = entry.problem or options.choice.refuses_text(text)
     if problem:
         yield text, problem
         return
     try:
-        whole = _read(entry.graphics or [], options.max_side)
+        whole = _read(entry.graphics or [], options.max_side * (DETAIL if options.split else 1))
     except Problem as error:
         yield text, error
         return
-    split = entry.earlier["split"] if entry.earlier else split_of(entry.group)
-    row = text | {"flags": [*entry.flags, *whole.flags], "split": split, "modality": entry.modality}
-    yield _row(row, whole, options, entry.earlier)
-
-
-def _row(text: Json, whole: _Whole, options: Options, earlier: Json | None) -> tuple[Json, Problem | None]:
-    picture = keep(earlier["image"]["bytes"], text["pair_id"], options.max_side) if earlier else None
-    picture = picture or store(whole.image, text["pair_id"], whole.lossless)
-    stated = text["modality"]
-    told = modality_of(text["fig_caption"] or "", text["in_text_mention"] or [])
-    modality = stated + [kind for kind in told if kind["name"] not in {known["name"] for known in stated}]
+    small = shrink(whole.image, options.max_side)
+    caption = text["fig_caption"] or ""
+    panels = panels_of(small, caption)
+    kinds = _kinds(entry.modality, caption, text["in_text_mention"] or [])
     row = text | {
+        "flags": [*entry.flags, *whole.flags],
+        "split": entry.earlier["split"] if entry.earlier else split_of(entry.group),
+        "modality": kinds,
+        "panels": [],
+        "single_plot": True,
+    }
+    if options.split and len(panels) > 1:
+        for number, panel in enumerate(panels, start=1):
+            part, picture, image = _cut(row, number, panel, whole, small, options.max_side)
+            yield _check(part, picture, image, whole, options)
+        return
+    row["panels"] = [panel._asdict() for panel in panels]
+    row["single_plot"] = not is_compound(small, caption, panels)
+    earlier = keep(entry.earlier["image"]["bytes"], text["pair_id"], options.max_side) if entry.earlier else None
+    yield _check(row, earlier or store(small, text["pair_id"], whole.lossless), small, whole, options)
+
+
+def _cut(
+    row: Json, number: int, panel: Panel, whole: _Whole, small: Image.Image, max_side: int
+) -> tuple[Json, Picture, Image.Image]:
+    """The row of one panel, cut out of the figure as large as it was read; its kinds as its own words tell."""
+    scale = whole.image.width / small.width
+    image = shrink(whole.image.crop([round(side * scale) for side in panel.box]), max_side)
+    part = row | {"pair_id": f"{row['pair_id']}_{panel.label or number}"}
+    if panel.subcaption:
+        part["fig_caption"] = panel.subcaption
+        part["modality"] = _kinds([], panel.subcaption, []) or row["modality"]
+    if panel.label:
+        part["fig_label"] = f"{(row['fig_label'] or '').rstrip('.: ')}{panel.label}"
+    return part, store(image, part["pair_id"], whole.lossless), image
+
+
+def _kinds(stated: list[Json], caption: str, mentions: list[str]) -> list[Json]:
+    """The kinds of image that a source states, then those that the words tell."""
+    names = {kind["name"] for kind in stated}
+    return stated + [kind for kind in modality_of(caption, mentions) if kind["name"] not in names]
+
+
+def _check(
+    row: Json, picture: Picture, image: Image.Image, whole: _Whole, options: Options
+) -> tuple[Json, Problem | None]:
+    """A row with its picture, and whether it is left out for what that shows."""
+    row = row | {
         "image": {"bytes": picture.data, "path": picture.path},
         "width": picture.width,
         "height": picture.height,
         "sha256": picture.sha256,
         "phash": picture.phash,
-        "modality": modality,
-        "domain": domain_of(modality),
-        "panels": [],
-        "single_plot": _PANELS.search(text["fig_caption"] or "") is None,
+        "domain": domain_of(row["modality"]),
     }
     problem = options.choice.refuses_picture(row)
     if not problem and options.against:
-        twin = test_sets.read(options.against).holds(picture, whole.image, whole.digests)
+        twin = test_sets.read(options.against).holds(picture, image, whole.digests)
         problem = Problem("in_test_set", twin) if twin else None
     return row, problem
 

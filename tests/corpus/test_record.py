@@ -1,0 +1,79 @@
+"""From an entry to rows: several graphics, panels."""
+
+import io
+
+import numpy as np
+from packages import encoded, fig, jats, package
+from PIL import Image
+
+from llavamed import artifact
+from llavamed.corpus.build import build
+
+
+def photo(seed: int, width: int = 300, height: int = 240) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(40, 220, (height, width, 3), dtype=np.uint8))
+
+
+def beside(*images: Image.Image, gap: int = 20) -> Image.Image:
+    whole = Image.new("RGB", (sum(i.width + gap for i in images) - gap, images[0].height), "white")
+    left = 0
+    for image in images:
+        whole.paste(image, (left, 0))
+        left += image.width + gap
+    return whole
+
+
+def one(tmp_path, caption, image, **options):
+    folder = package(tmp_path / "src", "PMC1", n=0, xml=jats(fig(1, caption), ids="pmc:1"))
+    (folder / "g1.png").write_bytes(encoded(image))
+    result = build([tmp_path / "src"], tmp_path / "out", **options)
+    return result, sorted(artifact.read_rows(tmp_path / "out"), key=lambda row: row["pair_id"])
+
+
+def opened(row):
+    return Image.open(io.BytesIO(row["image"]["bytes"]))
+
+
+CAPTION = "Follow-up. (A) Chest X-ray on admission. (B) Axial CT of the abdomen."
+
+
+def test_panels_are_told(tmp_path):
+    result, (row,) = one(tmp_path, CAPTION, beside(photo(1), photo(2)))
+    assert [(panel["label"], panel["subcaption"]) for panel in row["panels"]] == [
+        ("A", "Chest X-ray on admission."),
+        ("B", "Axial CT of the abdomen."),
+    ]
+    assert np.abs(np.subtract(row["panels"][1]["box"], [320, 0, 620, 240])).max() <= 4
+    assert not row["single_plot"]
+    assert result["figures"]["kept"] == 1
+
+
+def test_split_makes_a_record_of_each_panel(tmp_path):
+    first, second = photo(1, 900, 600), photo(2, 900, 600)
+    result, rows = one(tmp_path, CAPTION, beside(first, second, gap=60), panels="split", max_side=400)
+    assert result["figures"] == {"in": 1, "kept": 1, "excluded": {}}
+    assert artifact.read_manifest(tmp_path / "out")["counts"]["panels"] == {"in": 2, "kept": 2, "excluded": {}}
+    assert [row["pair_id"] for row in rows] == ["PMC1_F1_A", "PMC1_F1_B"]
+    assert [row["fig_label"] for row in rows] == ["Figure 1A", "Figure 1B"]
+    assert [row["fig_caption"] for row in rows] == ["Chest X-ray on admission.", "Axial CT of the abdomen."]
+    assert [[kind["name"] for kind in row["modality"]] for row in rows] == [["chest_xray"], ["ct"]]
+    assert all(row["single_plot"] and not row["panels"] for row in rows)
+    # cut out of the figure as it was, not of one shrunk to 400 pixels
+    assert all(max(row["width"], row["height"]) >= 390 for row in rows)
+
+
+def test_split_leaves_a_single_picture_whole(tmp_path):
+    _, (row,) = one(tmp_path, "Chest X-ray.", photo(1), panels="split")
+    assert (row["pair_id"], row["single_plot"]) == ("PMC1_F1", True)
+
+
+def test_panels_are_chosen_one_by_one(tmp_path):
+    from llavamed.corpus.choose import Choice
+
+    image = beside(photo(1), photo(2))
+    result, (row,) = one(tmp_path, CAPTION, image, panels="split", choice=Choice(kinds=("ct",)))
+    assert row["pair_id"] == "PMC1_F1_B"
+    assert result["figures"] == {"in": 1, "kept": 1, "excluded": {}}
+    panels = artifact.read_manifest(tmp_path / "out")["counts"]["panels"]
+    assert panels == {"in": 2, "kept": 1, "excluded": {"kind": 1}}

@@ -107,7 +107,8 @@ def decode(data: bytes, max_side: int) -> tuple[Image.Image, bool]:
                     raise Problem("image_too_large", f"{image.width} x {image.height} pixels; at most {MAX_PIXELS:,}")
                 lossless = image.format in LOSSLESS
                 image.draft(None, (2 * max_side, 2 * max_side))  # a huge JPEG is decoded at a half, a quarter ...
-                plain = _plain(ImageOps.exif_transpose(image))
+                ImageOps.exif_transpose(image, in_place=True)
+                plain = _plain(image, max_side)
     except Image.DecompressionBombError as error:
         raise Problem("image_too_large", str(error)) from None
     except Problem:
@@ -119,30 +120,39 @@ def decode(data: bytes, max_side: int) -> tuple[Image.Image, bool]:
     return plain, lossless
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _plain(image: Image.Image, max_side: int) -> Image.Image:
     """Any mode -> L or RGB: deep grey stretched to 8 bits, what is transparent on white."""
+    if image.mode[0] in "IF":
+        values = np.array(image, dtype=np.float32)
+        np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        values = np.asarray(_coarse(Image.fromarray(values), max_side), dtype=np.float64)
+        low, high = float(values.min()), float(values.max())
+        return Image.fromarray(np.uint8((values - low) * (255 / (high - low or 1))))
+    image = _coarse(image, max_side)
     if image.mode in ("L", "RGB"):
-        image.load()
         return image
     if image.mode == "1":
         return image.convert("L")
-    if image.mode[0] in "IF":
-        values = np.asarray(image, dtype=np.float64)
-        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-        low, high = float(values.min()), float(values.max())
-        return Image.fromarray(np.uint8((values - low) * (255 / (high - low or 1))))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        layer = image.convert("RGBA")
+        layer = _coarse(image.convert("RGBA"), max_side)
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return image.convert("RGB")
 
 
+def _coarse(image: Image.Image, max_side: int) -> Image.Image:
+    """A huge picture at a half, a third ... of its size, still twice what is stored: the rest takes little memory."""
+    factor = max(image.size) // (2 * max_side)
+    reducible = image.mode in ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "F")
+    return image.reduce(factor) if factor > 1 and reducible else image
+
+
 def shrink(image: Image.Image, max_side: int) -> Image.Image:
     """The image, its long side at most `max_side`."""
-    if max(image.size) > max_side:
-        image = image.copy()
-        image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    return image
+    scale = max_side / max(image.size)
+    if scale >= 1:
+        return image
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
 def stack(images: list[Image.Image]) -> Image.Image:

@@ -28,7 +28,10 @@ RANKS = {
 VECTORS = (".eps", ".svg", ".pdf", ".ps", ".ai", ".wmf", ".emf")
 FORMATS = ("JPEG", "PNG", "TIFF", "GIF", "BMP", "WEBP", "JPEG2000")  # nothing that runs another program
 MAX_BYTES = 256_000_000
-MAX_PIXELS = 178_000_000
+MAX_PIXELS = 100_000_000
+# A JPEG is decoded at a half, a quarter ...; JPEG 2000 is slow.
+_PIXELS = {"JPEG": 178_000_000, "JPEG2000": 30_000_000}
+_SCANNED = 2_000_000_000  # pixels times scans of a progressive JPEG
 LOSSLESS = ("PNG", "TIFF", "GIF", "BMP")
 GAP = 16  # pixels between the parts of a figure
 
@@ -103,8 +106,7 @@ def decode(data: bytes, max_side: int) -> tuple[Image.Image, bool]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise Problem("image_too_large", f"{image.width} x {image.height} pixels; at most {MAX_PIXELS:,}")
+                _check_size(image, data)
                 lossless = image.format in LOSSLESS
                 image.draft(None, (2 * max_side, 2 * max_side))  # a huge JPEG is decoded at a half, a quarter ...
                 ImageOps.exif_transpose(image, in_place=True)
@@ -118,6 +120,14 @@ def decode(data: bytes, max_side: int) -> tuple[Image.Image, bool]:
     plain = shrink(plain, max_side)
     plain.info.clear()  # what is left in it would be written again
     return plain, lossless
+
+
+def _check_size(image: Image.Image, data: bytes) -> None:
+    pixels, most = image.width * image.height, _PIXELS.get(image.format or "", MAX_PIXELS)
+    if pixels > most:
+        raise Problem("image_too_large", f"{image.width} x {image.height} pixels; at most {most:,}")
+    if image.format == "JPEG" and pixels * data.count(b"\xff\xda") > _SCANNED:
+        raise Problem("image_too_large", f"{image.width} x {image.height} pixels in too many scans")
 
 
 def _plain(image: Image.Image, max_side: int) -> Image.Image:

@@ -9,20 +9,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from llavamed.corpus import jats
 from llavamed.corpus.entry import Candidate, Entry, Graphic
 from llavamed.corpus.images import MAX_BYTES, RANKS, VECTORS, by_stem, find, load
 from llavamed.corpus.problem import Problem, printable
 from llavamed.corpus.schema import TEXT
-from llavamed.corpus.sources.files import below, day, outside
+from llavamed.corpus.sources.files import below, day, is_plain, outside
 
 XML = (".nxml", ".xml")
 PACKED = (".tar.gz", ".tgz")
 TAR = (*PACKED, ".tar")
-MAX_MEMBERS = 100_000
+MAX_MEMBERS = 20_000
 MAX_UNPACKED = 2_000_000_000  # bytes read of one archive
+_SMALL, _RATIO = 100_000_000, 50  # an archive that grows more than _RATIO times, beyond _SMALL bytes, is a bomb
+_LONG, _LONGEST = (b"x", b"g", b"X", b"L", b"K"), 1_000_000  # headers with long names and more, bytes in one
 _PMC = re.compile(r"(?<![A-Za-z])PMC(\d+)(?:\.(\d+))?(?!\d)")
 _HEAD = 200_000  # bytes in which an article's ids stand
 _ARTICLE_ID = re.compile(
@@ -220,7 +222,7 @@ def _images_below(folder: Path) -> list[str]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             path = Path(here, name)
-            if _is_image(name) and not name.startswith(".") and not path.is_symlink():
+            if _is_image(name) and not name.startswith(".") and is_plain(path):
                 names.append(path.relative_to(folder).as_posix())
     return sorted(names)
 
@@ -230,7 +232,7 @@ def _read_archive(path: Path) -> Package:
     package = Package()
     try:
         with _Limited(path) if path.name.lower().endswith(PACKED) else path.open("rb") as stream:
-            with tarfile.open(fileobj=stream, mode="r|") as tar:
+            with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20, tarinfo=_Header) as tar:
                 _read_members(tar, package)
             while stream.read(1 << 20):  # to the end, where the checksum is
                 pass
@@ -247,15 +249,29 @@ def _read_archive(path: Path) -> Package:
 class _Limited(gzip.GzipFile):
     """Ends the reading of an archive that grows without measure."""
 
-    unpacked = 0
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.packed, self.unpacked = path.stat().st_size, 0
 
     def read(self, size: int | None = -1) -> bytes:
         """The next bytes."""
         data = super().read(size)
         self.unpacked += len(data)
-        if self.unpacked > MAX_UNPACKED:
-            raise Problem("archive_too_large", f"over {MAX_UNPACKED:,} bytes unpacked")
+        if self.unpacked > MAX_UNPACKED or self.unpacked > max(_SMALL, _RATIO * self.packed):
+            raise Problem("archive_too_large", f"{self.packed:,} bytes are over {self.unpacked:,} unpacked")
         return data
+
+
+class _Header(tarfile.TarInfo):
+    """Refuses headers that only serve to be large, before they are read."""
+
+    @classmethod
+    def frombuf(cls, *args: Any, **named: Any) -> Self:
+        """The header in a block."""
+        header = super().frombuf(*args, **named)
+        if header.type in _LONG and header.size > _LONGEST:
+            raise Problem("archive_too_large", f"a header of {header.size:,} bytes")
+        return header
 
 
 def _read_members(tar: tarfile.TarFile, package: Package) -> None:
@@ -266,9 +282,14 @@ def _read_members(tar: tarfile.TarFile, package: Package) -> None:
         if outside(member.name) or ((member.islnk() or member.issym()) and outside(member.linkname)):
             unsafe = unsafe or Problem("unsafe_archive", f"member {member.name} points outside")
             continue
+        if member.size > MAX_UNPACKED:
+            raise Problem("archive_too_large", f"member {member.name} has {member.size:,} bytes")
+        if member.issparse():  # a few bytes that say they are gigabytes
+            unsafe = unsafe or Problem("unsafe_archive", f"member {member.name} is sparse")
+            continue
         name = PurePosixPath(member.name)
         wanted = name.suffix.lower() in XML or _is_image(member.name)
-        if not member.isfile() or member.issparse() or not wanted or name.name.startswith("."):
+        if not member.isfile() or not wanted or name.name.startswith("."):
             continue
         content = tar.extractfile(member)
         data = content.read(MAX_BYTES + 1) if content else b""

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ def below(root: Path, wanted: Callable[[str], bool]) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(folder, name)
-            if wanted(name) and not name.startswith(".") and not path.is_symlink():
+            if wanted(name) and not name.startswith(".") and is_plain(path):
                 yield path.relative_to(root).as_posix()
 
 
@@ -50,3 +51,8 @@ def inside(root: Path, name: str) -> Path | None:
     except (OSError, ValueError):  # too long, or with a NUL in it
         return None
     return path
+
+
+def is_plain(path: Path) -> bool:
+    """Whether a path is a file: no link, and nothing that would be waited for, as a pipe."""
+    return stat.S_ISREG(path.lstat().st_mode)

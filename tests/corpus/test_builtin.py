@@ -73,7 +73,7 @@ def test_an_article_reads_as_what_it_is(index):
     assert article.licence == "CC0-1.0"
     assert len(article.figures) == len(wanted["figures"])
     for number, figure in enumerate(article.figures, start=1):
-        assert figure.graphics == [f"{wanted['id']}-f{number}.jpg"]
+        assert figure.graphics == [[f"{wanted['id']}-f{number}.jpg"]]
         assert figure.in_text_mention
         assert modality_of(figure.fig_caption, figure.in_text_mention)[0]["name"] == wanted["kind"]
 

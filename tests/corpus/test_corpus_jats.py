@@ -45,7 +45,7 @@ def test_retraction(kind):
 def test_figure():
     (figure,) = only(jats(fig(3, "Chest   <b>X-ray</b> of\n10<sup>6</sup>.", "Fig. 3", "a%20b.JPG"))).figures
     assert (figure.fig_id, figure.fig_label, figure.fig_caption) == ("F3", "Fig. 3", "Chest X-ray of 10^6.")
-    assert figure.graphics == ["a%20b.JPG"]
+    assert figure.graphics == [["a%20b.JPG"]]
 
 
 def test_ids_are_made_and_made_unique():
@@ -62,7 +62,7 @@ def test_groups_alternatives_and_floats():
     )
     article = only(jats('<p>Seen (<xref ref-type="fig" rid="G1">Fig. 9</xref>).</p>', floats=group))
     a, b = article.figures
-    assert (a.fig_label, a.fig_caption, a.graphics) == ("Figure 9", "Both. Left.", ["full", "t"])
+    assert (a.fig_label, a.fig_caption, a.graphics) == ("Figure 9", "Both. Left.", [["full", "t"]])
     assert (b.fig_label, b.fig_caption) == ("B", "Both.")
     assert a.in_text_mention == b.in_text_mention == ["Seen (Fig. 9)."]
 
@@ -74,7 +74,7 @@ def test_symbols_are_no_images():
     )
     outer, inner = only(jats(body)).figures
     assert outer.graphics == []
-    assert inner.graphics == ["inner"]
+    assert inner.graphics == [["inner"]]
 
 
 def test_own_copyright_is_not_the_articles_licence():

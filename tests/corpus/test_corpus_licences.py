@@ -32,6 +32,12 @@ CC = "http://creativecommons.org/licenses"
         ("https://www.example.com/terms", "All rights reserved.", "", "other"),
         (None, "All rights reserved.", "", "other"),
         (None, "", "", "none-stated"),
+        (
+            f"{CC}/by-n/4.0/",
+            "which permits use and is not used for commercial purposes.",
+            "creativeCommonsBy-nc",
+            "CC-BY-NC",
+        ),
     ],
 )
 def test_code(url, statement, kind, code):

@@ -66,7 +66,7 @@ def test_flat_is_readable():
 
 def test_run_leaves_inner_blocks_out():
     p = etree.fromstring("<p>Before <fig><label>x</label></fig> and <xref>Fig. 1</xref> after.</p>")
-    found = run(p, "xref")
+    found = run(p)
     assert found.text.strip() == "Before and Fig. 1 after."
     ((begin, end, _),) = found.spans
     assert found.text[begin:end] == "Fig. 1"

@@ -258,7 +258,8 @@ def test_real_figures(data):
         if folder.name not in captions:
             (article,) = jats.parse((folder / f"{folder.name}.nxml").read_bytes())
             figures = article.figures
-            captions[folder.name] = {g.removesuffix(".jpg"): f.fig_caption for f in figures for g in f.graphics}
+            named = [(href, f.fig_caption) for f in figures for hrefs in f.graphics for href in hrefs]
+            captions[folder.name] = {href.removesuffix(".jpg"): caption for href, caption in named}
         caption = captions[folder.name][row["image"][:-4]]
         image, _ = decode((folder / row["image"]).read_bytes(), 1024)
         panels = panels_of(image, caption)

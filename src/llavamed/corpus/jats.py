@@ -4,40 +4,59 @@ import codecs
 import re
 from dataclasses import dataclass
 from html.entities import html5
+from itertools import chain
 
 from lxml import etree
 
-from llavamed.corpus.licences import code_of
-from llavamed.corpus.mentions import mentions
+from llavamed.corpus import facts
+from llavamed.corpus.citations import plain_places
+from llavamed.corpus.facts import href_of, text_of
+from llavamed.corpus.mentions import index_of, mentions
 from llavamed.corpus.problem import Problem
 from llavamed.corpus.text import flat
 
 Element = etree._Element
 MAX_BYTES = 100_000_000
-_XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+MAX_TEXT = 20_000_000  # characters of an article's captions and mentions: more were made to fill the memory
 _ENTITY = re.compile(rb"&([A-Za-z][A-Za-z0-9]{1,31});")
+_MARK = b"<cut-ref-list/>"
 _KEPT = (b"amp", b"lt", b"gt", b"quot", b"apos")
-_PMCID = re.compile(r"(?:PMC)?(\d+)(?:\.\d+)?$", re.IGNORECASE)
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
-_NOT_PUBLISHED = ("pmc-release", "nihms-submitted", "received", "accepted")
+_NO_FIGURE = frozenset(["fig"])
+_OTHER = frozenset(["fig", "caption", "disp-formula", "inline-formula", "supplementary-material"])
+# Of the same picture: lossless first, what cannot be read as pixels last.
+_SUFFIXES = {"tif": 0, "tiff": 0, "png": 1, "jpg": 2, "jpeg": 2, "gif": 4, "svg": 5, "eps": 5, "pdf": 5}
+_OTHER_SUFFIX = 3
+_THUMBNAIL = re.compile(r"thumb|_small\b|\.sml$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One `<fig>`. `graphics`: the images it names, best first. Licence: its own where it states one."""
+    """One `<fig>`. Licence: its own where it states one.
+
+    `in_text_mention`: the sentences that cite it; `mention_source`: how each does, by a tag ("xref"), within a range
+    ("range") or in words ("text"). `graphics`: a list for each image it shows, of the files that hold it, best first.
+    `sub_article`: the type of the sub-article it stands in.
+    """
 
     fig_id: str
     fig_label: str | None
     fig_caption: str
     in_text_mention: list[str]
-    graphics: list[str]
+    mention_source: list[str]
+    graphics: list[list[str]]
     licence: str
     licence_url: str | None
+    sub_article: str | None
 
 
 @dataclass(frozen=True)
 class Article:
-    """One `<article>`: its ids and facts, None where it does not state them, and every `<fig>` in it, in order."""
+    """One `<article>`: its ids and facts, None where it does not state them, and every `<fig>` in it, in order.
+
+    `published`: "2019", "2019-03" or "2019-03-07"; `notices`: retractions, corrections and the like, "kind id";
+    `hosts`: where it says it is published.
+    """
 
     pmcid: str | None
     pmid: str | None
@@ -47,11 +66,15 @@ class Article:
     journal: str | None
     publisher: str | None
     year: int | None
+    published: str | None
     language: str
     article_type: str | None
+    subjects: list[str]
     licence: str
     licence_url: str | None
     retracted: bool
+    notices: list[str]
+    hosts: list[str]
     figures: list[Figure]
 
 
@@ -59,31 +82,60 @@ def parse(data: bytes) -> list[Article]:
     """The articles of a JATS (or NLM) file: one, or several where the file wraps a set.
 
     Raises:
-        Problem: empty_file, xml_too_large, not_xml (also: nested deeper than 256, entities that grow), not_jats.
+        Problem: empty_file, xml_too_large, not_xml (also: nested deeper than 256, entities that grow), not_jats,
+            too_many_mentions, too_much_text.
     """
-    root = _tree(data)
-    for element in root.iter():
-        tag = element.tag
-        if isinstance(tag, str) and "}" in tag:
-            element.tag = tag.rpartition("}")[2]
-    articles = [e for e in root.iter("article") if next(e.iterancestors("article"), None) is None]
+    data, encoding = _utf8(data)
+    root, data = _without_references(data, encoding) or (_tree(data, encoding), data)
+    if b"xmlns=" in data or root.tag != "article":
+        _strip_namespaces(root)
+    articles = [root] if root.tag == "article" else _outermost(root)
     if not articles:
         inside = sum(1 for _ in root.iter("fig"))
         raise Problem("not_jats", f"the root is <{root.tag}>, with {inside} fig and no article in it")
-    return [_article(element) for element in articles]
+    untagged = plain_places(data)
+    return [_article(element, untagged) for element in articles]
 
 
-def _tree(data: bytes) -> Element:
+def _utf8(data: bytes) -> tuple[bytes, str | None]:
+    """`data` in an encoding that has ASCII in it, and that encoding where it is not what the file states."""
     if not data.strip():
         raise Problem("empty_file")
     if len(data) > MAX_BYTES:
         raise Problem("xml_too_large", f"{len(data):,} bytes; at most {MAX_BYTES:,}")
-    encoding = None
-    if data[:2] in _UTF16:
-        try:
-            data, encoding = data.decode(_UTF16[data[:2]]).encode(), "utf-8"
-        except UnicodeDecodeError as error:
-            raise Problem("not_xml", str(error)) from None
+    if data[:2] not in _UTF16:
+        return data, None
+    try:
+        return data.decode(_UTF16[data[:2]]).encode(), "utf-8"
+    except UnicodeError as error:
+        raise Problem("not_xml", str(error)) from None
+
+
+def _without_references(data: bytes, encoding: str | None) -> tuple[Element, bytes] | None:
+    """The tree without its reference lists, half of what there is to parse, and its bytes; None if that is not safe.
+
+    They hold nothing that is asked for, unless a figure stands or is cited there. What looks like a list but is none,
+    in a comment say, or a list within a list, leaves a tree that is broken or has too few marks.
+    """
+    pieces, marks, begin = [], 0, data.find(b"<ref-list")
+    end = 0
+    while begin >= 0 and (close := data.find(b"</ref-list>", begin)) >= 0:
+        if b"fig" not in (listed := data[begin:close]) or (b"<fig" not in listed and b'"fig"' not in listed):
+            pieces += [data[end:begin], _MARK]
+            marks, end = marks + 1, close + len(b"</ref-list>")
+        begin = data.find(b"<ref-list", close)
+    if not marks:
+        return None
+    data = b"".join([*pieces, data[end:]])
+    try:
+        root = _tree(data, encoding)
+    except Problem:
+        return None
+    return (root, data) if sum(1 for _ in root.iter("{*}cut-ref-list")) == marks else None
+
+
+def _tree(data: bytes, encoding: str | None) -> Element:
+    # Without `collect_ids` lxml would load the DTD: never turn it off.
     parser = etree.XMLParser(
         encoding=encoding,
         resolve_entities=False,
@@ -109,50 +161,83 @@ def _character(match: re.Match[bytes]) -> bytes:
     return "".join(f"&#{ord(c)};" for c in text).encode() if text else match[0]
 
 
-def _article(article: Element) -> Article:
-    front = article.find("front")
+def _strip_namespaces(root: Element) -> None:
+    for element in root.iter("{*}*"):
+        if "}" in element.tag:
+            element.tag = element.tag.rpartition("}")[2]
+
+
+def _outermost(root: Element) -> list[Element]:
+    return [e for e in root.iter("article") if next(e.iterancestors("article"), None) is None]
+
+
+def _article(article: Element, untagged: set[tuple[str, int]]) -> Article:
+    """`untagged`: the figures that the file may cite without a tag."""
     meta = article.find("front/article-meta")
     if meta is None:
         meta = etree.Element("article-meta")
-    journal = front.find("journal-meta") if front is not None else None
-    licence, licence_url = _licence(meta)
+    journal = article.find("front/journal-meta")
+    licence, licence_url = facts.licence(meta)
+    ids = facts.article_ids(meta)
+    title = text_of(meta.find("title-group/article-title"), frozenset(["fn", "xref"]))
+    published = facts.published(meta)
+    notices = facts.notices(article, meta, ids)
     return Article(
-        pmcid=_pmcid(_id(meta, "pmc", "pmcid")),
-        pmid=_id(meta, "pmid"),
-        doi=_doi(_id(meta, "doi")),
-        version=_text(next(meta.iter("article-version"), None)) or _version(_id(meta, "pmc-ver")),
-        title=_text(meta.find("title-group/article-title"), frozenset(["fn", "xref"])),
-        journal=_text(next(journal.iter("journal-title"), None)) if journal is not None else None,
-        publisher=_text(next(journal.iter("publisher-name"), None)) if journal is not None else None,
-        year=_year(meta),
-        language=_language(article),
+        pmcid=ids.get("pmcid"),
+        pmid=ids.get("pmid"),
+        doi=ids.get("doi"),
+        version=ids.get("version"),
+        title=title,
+        journal=text_of(next(journal.iter("journal-title"), None)) if journal is not None else None,
+        publisher=text_of(next(journal.iter("publisher-name"), None)) if journal is not None else None,
+        year=int(published[:4]) if published else None,
+        published=published,
+        language=facts.language(article),
         article_type=article.get("article-type") or None,
+        subjects=facts.subjects(meta),
         licence=licence,
         licence_url=licence_url,
-        retracted=_retracted(article, meta),
-        figures=_figures(article, licence, licence_url),
+        retracted=facts.is_retracted(title, notices),
+        notices=notices,
+        hosts=facts.hosts(meta),
+        figures=_figures(article, licence, licence_url, untagged),
     )
 
 
-def _figures(article: Element, licence: str, licence_url: str | None) -> list[Figure]:
-    elements = list(article.iter("fig"))
-    sentences = mentions(article, elements)
-    taken: set[str] = set()
+def _figures(article: Element, licence: str, licence_url: str | None, untagged: set[tuple[str, int]]) -> list[Figure]:
+    elements: list[Element] = []
+    xrefs: list[Element] = []
+    for element in article.iter("fig", "xref"):
+        (elements if element.tag == "fig" else xrefs).append(element)
+    if not elements:
+        return []
+    index = index_of(article, elements, xrefs)
+    everywhere = any(not untagged.isdisjoint([(name, n), ("", n)]) for _, name, n in index.stated)
+    cited = mentions(article, index, xrefs, everywhere)
+    names = _Names()
+    groups: dict[Element, tuple[str, str]] = {}
     figures = []
-    for position, (element, cited) in enumerate(zip(elements, sentences, strict=True), start=1):
+    size = 0
+    for position, element in enumerate(elements):
         own = licence, licence_url
         if element.find("permissions") is not None:  # a copyright of its own: the article's licence may not hold
-            code, url = _licence(element)
+            code, url = facts.licence(element)
             own = ("other" if code == "none-stated" else code), url
+        label, caption = _said(element, groups)
+        size += len(label) + len(caption) + sum(map(len, cited[position]))
+        if size > MAX_TEXT:
+            raise Problem("too_much_text", f"captions and mentions of over {MAX_TEXT:,} characters in one article")
         figures.append(
             Figure(
-                fig_id=_unique(" ".join(element.get("id", "").split()) or f"fig{position}", taken),
-                fig_label=_label(element),
-                fig_caption=_caption(element),
-                in_text_mention=cited,
+                fig_id=names.new(" ".join(element.get("id", "").split()) or f"fig{position + 1}"),
+                fig_label=label or None,
+                fig_caption=caption,
+                in_text_mention=list(cited[position]),
+                mention_source=list(cited[position].values()),
                 graphics=_graphics(element),
                 licence=own[0],
                 licence_url=own[1],
+                sub_article=_sub_article(element),
             )
         )
     return figures
@@ -163,105 +248,74 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w.()+-]", "_", text).lstrip(".")
 
 
-def _unique(name: str, taken: set[str]) -> str:
-    """`name`, or `name-2` where an earlier figure has it, compared as `file_name` writes them."""
-    unique, n = name, 1
-    while file_name(unique) in taken:
-        n += 1
-        unique = f"{name}-{n}"
-    taken.add(file_name(unique))
-    return unique
+class _Names:
+    """Names that stay apart when `file_name` writes them."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, int] = {}
+
+    def new(self, name: str) -> str:
+        """`name`, or `name-2` where an earlier figure has it."""
+        base = file_name(name)
+        unique, n = name, self._taken.get(base, 0)
+        while n and file_name(unique := f"{name}-{n + 1}") in self._taken:
+            n += 1
+        self._taken[base] = n + 1
+        self._taken.setdefault(file_name(unique), 1)
+        return unique
 
 
-def _label(figure: Element) -> str | None:
+def _said(figure: Element, groups: dict[Element, tuple[str, str]]) -> tuple[str, str]:
+    """(label, caption), those of its group first. `groups`: what is known of them already."""
+    label, caption = flat(figure.find("label")), " ".join(filter(None, map(_flat, figure.findall("caption"))))
+    if not caption:  # old articles put the paragraphs straight into the figure
+        caption = " ".join(filter(None, (_flat(element) for element in figure if element.tag in ("title", "p"))))
     group = next(figure.iterancestors("fig-group"), None)
-    return _text(figure.find("label")) or (_text(group.find("label")) if group is not None else None)
+    if group is None:
+        return label, caption
+    if group not in groups:
+        groups[group] = flat(group.find("label")), " ".join(filter(None, map(_flat, group.findall("caption"))))
+    return label or groups[group][0], f"{groups[group][1]} {caption}".strip()
 
 
-def _caption(figure: Element) -> str:
-    """Title and paragraphs; a group's caption stands before its figure's own."""
-    group = next(figure.iterancestors("fig-group"), None)
-    parts = [*(group.findall("caption") if group is not None else ()), *figure.findall("caption")]
-    if not figure.findall("caption"):  # old articles put the paragraphs straight into the figure
-        parts += [element for element in figure if element.tag in ("title", "p")]
-    return " ".join(filter(None, (flat(part, frozenset(["fig"])) for part in parts)))
+def _flat(element: Element) -> str:
+    return flat(element, _NO_FIGURE) if next(element.iter("fig"), None) is not None else flat(element)
 
 
-def _graphics(figure: Element) -> list[str]:
-    """The files a figure names: not its formulas' or its caption's symbols, not those of a figure inside it."""
-    found = []
-    for element in figure.iter("graphic", "media"):
-        around = [e.tag for e in element.iterancestors()]
-        inside = around[: around.index("fig")] if next(element.iterancestors("fig")) is figure else None
-        href = _href(element)
-        if inside is None or not href or {"disp-formula", "inline-formula", "caption"} & set(inside):
+def _graphics(figure: Element) -> list[list[str]]:
+    """The images a figure shows, and the files of each; a film only where it has no image."""
+    images: dict[object, list[tuple[int, str]]] = {}  # rank and address by what holds the renditions together
+    thumbnails = []
+    for element in chain(figure.iter("graphic"), figure.iter("media")):
+        href = href_of(element)
+        parent = element.getparent()
+        if not href or (parent is not figure and not _is_shown(element, figure)) or (element.tag == "media" and images):
             continue
-        use = f"{element.get('specific-use', '')} {element.get('content-type', '')}".lower()
-        found.append(("thumb" in use, href))
-    return [href for _, href in sorted(found, key=lambda entry: entry[0])]
+        use = f"{element.get('specific-use', '')} {element.get('content-type', '')} {href}"
+        stem, _, suffix = href.rpartition(".")
+        rank = _SUFFIXES.get(suffix.lower(), _OTHER_SUFFIX) + (10 if "print" in use else 0)
+        together = parent if parent is not None and parent.tag == "alternatives" else stem or href
+        if _THUMBNAIL.search(use) and together is not parent:
+            thumbnails.append(href)
+        else:
+            rank += 100 if _THUMBNAIL.search(use) else 0
+            images.setdefault(together, []).append((rank, href))
+    found = [[href for _, href in sorted(files, key=lambda file: file[0])] for files in images.values()]
+    for href in thumbnails:
+        found[-1:] = [[*(found[-1] if found else []), href]]
+    return found
 
 
-def _licence(holder: Element) -> tuple[str, str | None]:
-    """(code, address) of an article's metadata or a figure; the first licence that is a known one."""
-    found: tuple[str, str | None] = "none-stated", None
-    for licence in (*holder.findall("permissions/license"), *holder.findall("license")):
-        links = [_href(licence), *(flat(e) for e in licence.iter("license_ref"))]
-        links += [_href(e) for e in licence.iter("ext-link", "uri")]
-        links = [link for link in links if link]
-        url = next((link for link in links if "creativecommons.org" in link.lower()), links[0] if links else None)
-        found = code_of(url, flat(licence), licence.get("license-type", "")), url
-        if found[0] != "other":
-            return found
-    statements = (*holder.findall("permissions/copyright-statement"), *holder.findall("copyright-statement"))
-    code = code_of(None, " ".join(map(flat, statements)))  # NLM 2: the licence stands in the copyright line
-    return found if code in ("other", "none-stated") else (code, None)
+def _is_shown(element: Element, figure: Element) -> bool:
+    """Whether it is an image of this figure: not of one inside it, a formula's or a caption's symbol, or a file."""
+    for around in element.iterancestors():
+        if around is figure:
+            return True
+        if around.tag in _OTHER:
+            return False
+    return False
 
 
-def _id(meta: Element, *kinds: str) -> str | None:
-    ids = (_text(e) for e in meta.findall("article-id") if e.get("pub-id-type") in kinds)
-    return next(filter(None, ids), None)
-
-
-def _pmcid(text: str | None) -> str | None:
-    match = _PMCID.match(text or "")
-    return f"PMC{match[1]}" if match else None
-
-
-def _version(text: str | None) -> str | None:
-    """The 2 of "PMC77.2", as PMC numbers the versions of an article."""
-    return text.rpartition(".")[2] if text and "." in text else None
-
-
-def _doi(text: str | None) -> str | None:
-    match = re.search(r"10\.\d{3,}\S*/\S+", text or "")
-    return match[0] if match else None
-
-
-def _text(element: Element | None, without: frozenset[str] = frozenset()) -> str | None:
-    return flat(element, without) or None
-
-
-def _href(element: Element) -> str:
-    return next((str(v).strip() for k, v in element.attrib.items() if str(k).rpartition("}")[2] == "href"), "")
-
-
-def _year(meta: Element) -> int | None:
-    """The first year of publication."""
-    dates = [d for d in meta.iter("pub-date") if d.get("pub-type", d.get("date-type")) not in _NOT_PUBLISHED]
-    years = [int(y) for d in dates for y in re.findall(r"\b(?:1[6-9]|20)\d\d\b", flat(d.find("year")))]
-    return min(years, default=None)
-
-
-def _language(article: Element) -> str:
-    """ISO 639, lower case. The JATS and NLM DTDs give `en` to an article that states none; "und": stated, but empty."""
-    stated = article.get(_XML_LANG, "en").strip().lower()
-    return re.split(r"[-_]", stated)[0] or "und"
-
-
-def _retracted(article: Element, meta: Element) -> bool:
-    kinds = [
-        article.get("article-type", ""),
-        *(e.get("related-article-type", "") for e in meta.iter("related-article")),
-    ]
-    title = flat(meta.find("title-group/article-title"))
-    return any("retract" in kind.lower() for kind in kinds) or bool(re.match(r"\W*retract(?:ed|ion)\b", title, re.I))
+def _sub_article(figure: Element) -> str | None:
+    part = next(figure.iterancestors("sub-article", "response"), None)
+    return None if part is None else part.get("article-type") or part.get("response-type") or part.tag

@@ -7,15 +7,20 @@ these); none-stated.
 
 import re
 
+_LONGEST = 20_000  # characters that are looked at
 _URL = re.compile(
-    r"creativecommons\.org/(?:licen[cs]es?|publicdomain)/(zero|mark|(?:cc-)?by(?:-nc)?(?:-sa|-nd)?)(?:/(\d\.\d))?", re.I
+    r"creativecommons\.org/(?:licen[cs]es?|publicdomain)/(zero|mark|(?:cc-)?by(?:-nc)?(?:-sa|-nd)?)(?![\w-])(?:/(\d\.\d))?",
+    re.I,
 )
 _SOFTWARE = re.compile(r"opensource\.org/licenses?/(MIT|BSD-[23]-Clause)\b", re.I)  # of pictures in software packages
 _SPDX = re.compile(r"\bCC[\s-]?BY(?:[\s-](NC))?(?:[\s-](SA|ND))?(?:[\s-]v?(\d(?:\.\d)?))?\b", re.I)
 _NAMED = re.compile(
     r"creative\s*commons\s+(?:licen[cs]e\s+)?\W*attribution|creativecommonsby|creative-commons-attribution", re.I
 )
-_NC = re.compile(r"non-?\s?commercial(?!\s+and\s+commercial)|creativecommonsby-?nc|attrib-non-comm", re.I)
+_NC = re.compile(
+    r"non-?\s?commercial(?!\s+and\s+commercial)|not (?:be )?used for commercial|creativecommonsby-?nc|attrib-non-comm",
+    re.I,
+)
 _ND = re.compile(r"no\W?\s?deriv|non?-deriv", re.I)
 _SA = re.compile(r"share\W?\s?alike", re.I)
 _VERSION = re.compile(
@@ -41,7 +46,8 @@ def allows(policy: str, code: str) -> bool:
 
 def code_of(url: str | None, statement: str, kind: str = "") -> str:
     """The code of a licence, from its address, its sentence, or the word in `license-type`; the first that tells."""
-    for text in (url or "", statement, kind):
+    url, statement, kind = (" ".join(text.split())[:_LONGEST] for text in (url or "", statement, kind))
+    for text in (url, statement, kind):
         match = _URL.search(text)
         if match:
             name, version = match[1].lower(), match[2]

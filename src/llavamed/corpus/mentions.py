@@ -1,90 +1,183 @@
-"""The sentences that cite each figure, and which figures a citation such as "Figs 2-4" reaches."""
+"""The sentences that cite each figure."""
 
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from lxml import etree
 
-from llavamed.corpus.text import BLOCKS, flat, run, sentence_spans
+from llavamed.corpus.citations import plain, ranges, touching
+from llavamed.corpus.problem import Problem
+from llavamed.corpus.text import BLOCKS, SILENT, Run, flat, run, sentence_spans
 
 Element = etree._Element
-_NUMBER = re.compile(r"(.*?)(\d+)\D*$", re.S)
-_RANGE = re.compile(
-    r"(?<!\w)S?(\d+)\s?[A-Za-z]?\)?\s?(?:[‐-–−-]|to|through|thru)\s?(?:(?:figures?|figs?)\.?\s?)?S?(\d+)(?![\d%])",
-    re.IGNORECASE,
-)
-_BEFORE_RANGE = re.compile(
-    r"(?:\b(?:fig(?:ure)?|scheme|plate|chart|graph|image|photo)s?\.?|[,;&(]|\band)\s?$", re.IGNORECASE
-)
-_PLURAL = re.compile(r"s\b[^.;]{0,12}$", re.IGNORECASE)
+Place = tuple[Element | None, str, int]  # (sub-article, series, number): ("s", 1) for "Fig. S1"
+MAX_MENTIONS = 100_000  # of an article: more were made to fill the memory
+MAX_SENTENCE = 5_000  # characters
+
+_SOURCES = ("xref", "range", "text")  # best first
+_ENDS = BLOCKS | SILENT
+_NUMBER = re.compile(r"(.*?)(\d{1,6})\D*$", re.S)
+_STATED = re.compile(r"\W*fig(?:ure|ura)?s?\b\W*[A-Z]{0,2}\d+", re.IGNORECASE)
 
 
-def mentions(article: Element, figures: list[Element]) -> list[list[str]]:
-    """For each of `figures` (all `<fig>` elements in order) the sentences that cite it, once each, in order."""
-    found: list[dict[str, None]] = [{} for _ in figures]
-    reached_by = _ids(figures)
-    places = [_place(figure, index) for index, figure in enumerate(figures)]
-    for block in _citing_blocks(article, reached_by):
-        marked = run(block, "xref")
+@dataclass(frozen=True)
+class Index:
+    """The figures of an article by what may name them; a figure is its position among them."""
+
+    figures: dict[Element, int]
+    ids: dict[str, list[int]]
+    places: list[Place]
+    at: dict[Place, list[int]]
+    stated: dict[Place, list[int]]  # `at`, without the places that are only guessed
+
+
+def mentions(article: Element, index: Index, xrefs: list[Element], everywhere: bool) -> list[dict[str, str]]:
+    """For each figure the sentences that cite it, in order, and how each does: "xref", "range" or "text".
+
+    `xrefs`: all `<xref>` of the article; `everywhere`: look for citations without a tag in blocks that have none with.
+
+    Raises:
+        Problem: too_many_mentions.
+    """
+    found: list[dict[str, str]] = [{} for _ in index.figures]
+    blocks = _citing_blocks(xrefs, index.ids)
+    if everywhere and index.figures:
+        blocks = dict.fromkeys(article.iter(*BLOCKS)) | blocks
+    count = 0
+    for block in blocks:
+        marked = run(block)
         text = marked.text
-        sentences = sentence_spans(text)
-        for offset, index in _citations(text, marked.spans, reached_by, places):
-            begin, end = sentences[bisect_right(sentences, offset, key=lambda span: span[0]) - 1]
-            found[index][text[begin:end].strip()] = None
-    return [list(sentences) for sentences in found]
+        citations = list(_citations(marked, text, index, block))
+        if not citations:
+            continue
+        spans = sentence_spans(text, until=max(offset for offset, _, _ in citations))
+        begins = [begin for begin, _ in spans]
+        said: dict[tuple[int, int], str] = {}
+        for offset, figure, source in citations:
+            span = _cut(text, spans[bisect_right(begins, offset) - 1], offset)
+            sentence = said.get(span) or said.setdefault(span, text[span[0] : span[1]].strip())
+            known = found[figure].get(sentence)
+            if known is None or _SOURCES.index(source) < _SOURCES.index(known):
+                found[figure][sentence] = source
+                count += known is None
+        if count > MAX_MENTIONS:
+            raise Problem("too_many_mentions", f"over {MAX_MENTIONS:,} in one article")
+    return found
 
 
-def _ids(figures: list[Element]) -> dict[str, list[int]]:
-    """XML id -> the figures it stands for: a figure's own id, those inside it, and that of its group."""
+def index_of(article: Element, figures: list[Element], xrefs: list[Element]) -> Index:
+    """What may name each of `figures`, the `<fig>` of an article in order."""
+    positions = {figure: position for position, figure in enumerate(figures)}
+    places = [_place(figure, position) for figure, position in positions.items()]
+    at: dict[Place, list[int]] = {}
+    stated: dict[Place, list[int]] = {}
+    for position, (place, is_stated) in enumerate(places):
+        at.setdefault(place, []).append(position)
+        if is_stated:
+            stated.setdefault(place, []).append(position)
+    if not stated and all(_ends_with(figure.get("id"), position + 1) for figure, position in positions.items()):
+        stated = at
+    return Index(positions, _ids(article, positions, xrefs), [place for place, _ in places], at, stated)
+
+
+def _ids(article: Element, figures: dict[Element, int], xrefs: list[Element]) -> dict[str, list[int]]:
+    """XML id -> the figures it stands for: a figure's own id, that of its group, of a figure or any element in it."""
     ids: dict[str, list[int]] = {}
-    for index, figure in enumerate(figures):
-        groups = [group for group in figure.iterancestors("fig-group") if group.get("id")]
-        for element in (*figure.iter(), *groups):
-            name = element.get("id")
-            if name and index not in ids.setdefault(name, []):
-                ids[name].append(index)
+
+    def add(name: str | None, figure: int) -> None:
+        if name and figure not in (known := ids.setdefault(name, []))[-1:]:
+            known.append(figure)
+
+    for figure, position in figures.items():
+        name = figure.get("id")
+        add(name, position)
+        for around in figure.iterancestors("fig", "fig-group"):
+            if around in figures:
+                add(name, figures[around])
+            else:
+                add(around.get("id"), position)
+    cited = {name for x in xrefs if x.get("ref-type") in ("fig", None) for name in x.get("rid", "").split()}
+    cited -= ids.keys()
+    if cited and figures:
+        for element in article.iter():
+            if element.get("id") in cited:
+                for around in element.iterancestors("fig"):
+                    add(element.get("id"), figures[around])
     return ids
 
 
-def _citing_blocks(article: Element, reached_by: dict[str, list[int]]) -> Iterator[Element]:
-    seen = set()
-    for xref in article.iter("xref"):
-        if any(name in reached_by for name in xref.get("rid", "").split()):
-            block = next((e for e in xref.iterancestors() if e.tag in BLOCKS), xref.getparent())
-            if block is not None and block not in seen:
-                seen.add(block)
-                yield block
+def _citing_blocks(xrefs: list[Element], ids: dict[str, list[int]]) -> dict[Element, None]:
+    """The innermost blocks in which a tagged citation stands, in order."""
+    blocks: dict[Element, Element] = {}
+    for xref in xrefs:
+        rid = xref.get("rid", "")
+        if rid in ids or (" " in rid and any(name in ids for name in rid.split())):
+            parent = xref.getparent()
+            if parent is not None and parent not in blocks:
+                around = (parent, *(() if parent.tag in _ENDS else parent.iterancestors()))
+                blocks[parent] = next((e for e in around if e.tag in _ENDS), parent)
+    return dict.fromkeys(blocks.values())
 
 
-def _citations(
-    text: str, xrefs: list[tuple[int, int, Element]], reached_by: dict[str, list[int]], places: list[tuple[str, int]]
-) -> Iterator[tuple[int, int]]:
-    """(offset in the text, figure) for every figure a citation names or reaches."""
-    spans = []
-    for begin, end, xref in xrefs:
-        cited = [index for name in xref.get("rid", "").split() for index in reached_by.get(name, ())]
-        offset = min(begin, len(text) - 1)  # one without text of its own belongs to what came before
-        yield from ((offset, index) for index in cited if offset >= 0)
-        if cited:
-            spans.append((begin, end, cited))
-    for match in _RANGE.finditer(text):
-        first, last = int(match[1]), int(match[2])
-        before = text[max(0, match.start() - 40) : match.start()]
-        touched = [(begin, cited) for begin, end, cited in spans if begin < match.end() and match.start() < end]
-        tagged = any(begin == match.start() for begin, _ in touched)
-        # "Fig. 2 to 3 mm": words make a range only between two citations, or after a plural.
-        words = "to" in match[0].lower() or "thr" in match[0].lower()
-        if not (tagged or _BEFORE_RANGE.search(before)) or (words and len(touched) < 2 and not _PLURAL.search(before)):
-            continue
-        series = {places[i][0] for _, cited in touched for i in cited if places[i][1] in (first, last)}
-        inside = [i for i, (name, number) in enumerate(places) if name in series and first <= number <= last]
-        yield from ((match.start(), index) for index in inside)
+def _citations(marked: Run, text: str, index: Index, block: Element) -> Iterator[tuple[int, int, str]]:
+    """(offset in the text, figure, source) for every figure that a block names or reaches."""
+    tagged = []
+    for begin, end, xref in marked.spans:
+        cited = [figure for name in xref.get("rid", "").split() for figure in index.ids.get(name, ())]
+        if cited and text:
+            # One without text of its own belongs to what came before; one that begins with a space, to what follows.
+            offset = min(begin + (text[begin : begin + 1] == " " and begin < end), len(text) - 1)
+            yield from ((offset, figure, "xref") for figure in dict.fromkeys(cited))
+            tagged.append((begin, end, cited))
+    for found in ranges(text, tagged) if tagged else ():
+        touched = touching(tagged, found.begin, found.end)
+        places = {index.places[figure] for _, _, cited in touched for figure in cited}
+        series = {(part, name) for part, name, number in places if number in (found.first, found.last)}
+        for number in range(found.first, found.last + 1):
+            reached = [figure for part, name in series for figure in index.at.get((part, name, number), ())]
+            yield from ((found.begin, figure, "range") for figure in reached)
+    yield from _plain(marked, text, index, block)
 
 
-def _place(figure: Element, index: int) -> tuple[str, int]:
-    """(series, number) by its label: ("", 2) for "Figure 2", ("s", 1) for "Fig. S1"; by its place where it has none."""
-    match = _NUMBER.match(flat(figure.find("label")))
-    if not match or len(match[2]) > 6:
-        return "", index + 1
-    return re.sub(r"fig(?:ure)?s?|\W", "", match[1].lower()), int(match[2])
+def _plain(marked: Run, text: str, index: Index, block: Element) -> Iterator[tuple[int, int, str]]:
+    """The citations without a tag that can mean one figure only."""
+    for found in plain(text, marked.spans):
+        figures = index.stated.get((_part(block), found.series, found.number), ())
+        around = {index.figures.get(e) for e in (block, *block.iterancestors("fig"))}
+        silent = block.tag == "label" or next(block.iterancestors("ref", "ref-list"), None) is not None
+        if len(figures) == 1 and figures[0] not in around and not silent:
+            yield found.begin, figures[0], "text"
+
+
+def _cut(text: str, span: tuple[int, int], offset: int) -> tuple[int, int]:
+    """The sentence at `span`; of one that is too long, as lists without full stops are, what is near the citation."""
+    begin, end = span
+    if end - begin <= MAX_SENTENCE:
+        return span
+    left, right = max(begin, offset - MAX_SENTENCE // 2), min(end, offset + MAX_SENTENCE // 2)
+    return (text.find(" ", left, offset) + 1 or left) if left > begin else begin, right
+
+
+def _ends_with(name: str | None, number: int) -> bool:
+    match = _NUMBER.match((name or "")[-20:])
+    return match is not None and int(match[2]) == number
+
+
+def _part(element: Element) -> Element | None:
+    """The sub-article in which it stands."""
+    return next(element.iterancestors("sub-article", "response"), None)
+
+
+def _place(figure: Element, position: int) -> tuple[Place, bool]:
+    """Its place, and whether it is stated: by its label or a caption that begins with it; else it is its position."""
+    label = flat(figure.find("label"))[:200]
+    if not label:
+        stated = _STATED.match(flat(figure.find("caption"))[:40])
+        label = stated[0] if stated else ""
+    match = _NUMBER.match(label)
+    if not match:
+        return (_part(figure), "", position + 1), False
+    series = re.sub(r"fig(?:ure|ura)?s?|\W", "", match[1].lower())
+    return (_part(figure), "s" if series.startswith("supp") else series, int(match[2])), True

@@ -1,9 +1,14 @@
 """Readable text out of XML, and its sentences."""
 
 import re
-from dataclasses import dataclass, field
+from html.entities import html5
+from itertools import islice
 
 from lxml import etree
+
+from llavamed.corpus.mathml import readable
+
+Element = etree._Element
 
 
 def _words(text: str) -> frozenset[str]:
@@ -13,97 +18,146 @@ def _words(text: str) -> frozenset[str]:
 # Elements that end a line of thought: their text never runs into their neighbour's.
 BLOCKS = _words(
     "abstract ack app array article-title body boxed-text caption chem-struct-wrap code def def-item def-list "
-    "disp-quote fig fig-group floats-group fn label list list-item media p preformat ref ref-list sec speech "
-    "statement subtitle "
-    "supplementary-material table table-wrap table-wrap-foot tbody td term tfoot th thead title tr trans-abstract "
-    "trans-title verse-group verse-line"
+    "disp-quote entry fig fig-group floats-group fn label license-p list list-item media p preformat ref ref-list sec "
+    "speech statement subtitle supplementary-material table table-wrap table-wrap-foot tbody td term tfoot th thead "
+    "title tr trans-abstract trans-title verse-group verse-line"
 )
-SILENT = _words("alt-text annotation annotation-xml long-desc object-id permissions private-char tex-math")
+SILENT = _words("alt-text annotation annotation-xml long-desc object-id permissions private-char")
 
-_SPACE = re.compile(r"\s+")
 _DIGITS = re.compile(r"[-−+–]?\d+")
 _NUMBERS = re.compile(r"\d[\d\s,;–-]*")
+# What an element is, if it is more than a stretch of text.
+_KINDS = dict.fromkeys(BLOCKS, "block") | dict.fromkeys(SILENT, "silent")
+_KINDS |= {"break": "break", "sup": "sup", "math": "math", "tex-math": "tex", "xref": "xref"}
 
 
-@dataclass
 class Run:
-    """Text with its white space made single, and where in it each marked element stands."""
+    """Text with its white space made single, and where in it each citation stands that is not of the literature."""
 
-    pieces: list[str] = field(default_factory=list)
-    length: int = 0
-    spans: list[tuple[int, int, etree._Element]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.spans: list[tuple[int, int, Element]] = []
+        self.raw: list[str] = []  # what was appended since the last span began or ended
+        self._done: list[str] = []
+        self._length = 0
 
     @property
     def last(self) -> str:
         """The last character, "" at the beginning."""
-        return self.pieces[-1][-1] if self.pieces else ""
+        return next((piece[-1] for pieces in (self.raw, self._done) for piece in reversed(pieces) if piece), "")
 
     @property
     def text(self) -> str:
         """All of it."""
-        return "".join(self.pieces)
+        self.end()
+        return "".join(self._done)
 
-    def add(self, piece: str | None) -> None:
-        """Append `piece`."""
-        piece = _SPACE.sub(" ", piece or "")
-        if piece[:1] == " " and self.last in ("", " "):
-            piece = piece[1:]
-        if piece:
-            self.pieces.append(piece)
-            self.length += len(piece)
+    def end(self) -> int:
+        """The length so far, with white space made single."""
+        raw = "".join(self.raw)
+        if raw:
+            self.raw.clear()
+            text = " ".join(raw.split())
+            if raw[0].isspace() and self._done and self._done[-1][-1] != " ":
+                text = f" {text}"
+            if raw[-1].isspace() and text.strip():
+                text = f"{text} "
+            if text:
+                self._done.append(text)
+                self._length += len(text)
+        return self._length
 
 
-def flat(element: etree._Element | None, without: frozenset[str] = frozenset()) -> str:
+def flat(element: Element | None, without: frozenset[str] = frozenset()) -> str:
     """All text below `element` on one line; "" for None. Raised digits: 10^6, and [12] if they cite the literature."""
-    return "" if element is None else _walk(element, SILENT | without, frozenset(), frozenset()).text.strip()
-
-
-def run(block: etree._Element, mark: str) -> Run:
-    """The text of a block without the blocks inside it, and the spans of its `mark` elements."""
-    return _walk(block, SILENT, BLOCKS, frozenset([mark]))
-
-
-def _walk(top: etree._Element, silent: frozenset[str], leave: frozenset[str], marks: frozenset[str]) -> Run:
+    if element is None:
+        return ""
+    if len(element) == 0:
+        return " ".join((element.text or "").split())
     found = Run()
-    begins: list[int] = []
-    walker = etree.iterwalk(top, events=("start", "end"))
-    for event, element in walker:
-        tag = element.tag
-        if not isinstance(tag, str):  # an entity nobody knows
-            found.add(f"{element.text or ''}{element.tail or ''}" if event == "start" else None)
-            continue
-        block = tag in BLOCKS or tag == "break"
-        hidden = element is not top and (tag in silent or tag in leave)
-        if event == "start":
-            if block:
-                found.add(" ")
-            if tag in marks:
-                begins.append(found.length)
-            if hidden or (tag == "sup" and _raise(element, found)):
-                walker.skip_subtree()
-            else:
-                found.add(element.text)
-            continue
-        if tag in marks:
-            found.spans.append((begins.pop(), found.length, element))
-        if block:
-            found.add(" ")
-        if element is not top:
-            found.add(element.tail)
+    _fill(found, element, without, leave_blocks=False)
+    return found.text.strip()
+
+
+def run(block: Element) -> Run:
+    """The text of a block without the blocks inside it, and the spans of its `<xref>`."""
+    found = Run()
+    _fill(found, block, frozenset(), leave_blocks=True)
     return found
 
 
-def _raise(element: etree._Element, found: Run) -> bool:
+def _fill(found: Run, top: Element, without: frozenset[str], leave_blocks: bool) -> None:
+    """Append the text below `top`. Recursion is safe: the parser refuses what is nested deeper than 256."""
+    raw = found.raw
+    if text := top.text:
+        raw.append(text)
+    for element in top:
+        tag = element.tag
+        kind = _KINDS.get(tag) or ("" if tag.__class__ is str and "}" not in tag else _kind(tag))
+        if not kind and not without:  # most are: look no further
+            if len(element):
+                _fill(found, element, without, leave_blocks)
+            elif text := element.text:
+                raw.append(text)
+        elif kind == "silent" or tag in without:
+            pass
+        elif kind == "xref" and leave_blocks and element.get("ref-type") != "bibr":
+            begin = found.end()
+            _fill(found, element, without, leave_blocks)
+            found.spans.append((begin, found.end(), element))
+        elif kind == "block":
+            raw.append(" ")
+            if not leave_blocks:
+                _fill(found, element, without, leave_blocks)
+                raw.append(" ")
+        elif kind == "math":
+            raw.append(readable(element))
+        elif kind == "tex":
+            raw.append(_tex(element))
+        elif kind == "break":
+            raw.append(" ")
+        elif kind == "entity":  # one that nobody knows
+            raw.append(element.text or "")
+        elif not (kind == "sup" and _raise(element, found)):
+            _fill(found, element, without, leave_blocks)
+        if text := element.tail:
+            raw.append(text)
+
+
+def _kind(tag: object) -> str:
+    """The kind of what has a namespace, or is no element."""
+    return _KINDS.get(tag.rpartition("}")[2], "") if isinstance(tag, str) else "entity"
+
+
+def _raise(element: Element, found: Run) -> bool:
     """Write a superscript that plain text would make misread; False if it needs no care."""
     inside = "".join(map(str, element.itertext())).strip()
-    cites = [*element.iter("xref"), *element.iterancestors("xref")]
-    if any(xref.get("ref-type") == "bibr" for xref in cites) and _NUMBERS.fullmatch(inside):
-        found.add(f"[{inside}]")
-        return True
+    if not inside[-1:].isdigit():
+        return False
+    if _NUMBERS.fullmatch(inside):
+        cites = [*element.iter("xref"), *element.iterancestors("xref")]
+        if any(xref.get("ref-type") == "bibr" for xref in cites):
+            found.raw.append(f"[{inside}]")
+            return True
     if found.last.isdigit() and _DIGITS.fullmatch(inside):
-        found.add(f"^{inside}")
+        found.raw.append(f"^{inside}")
         return True
     return False
+
+
+_TEX_COMMAND = re.compile(r"\\([A-Za-z]+)\s*")
+_TEX_FRACTION = re.compile(r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+
+
+def _tex(element: Element) -> str:
+    """A formula for which there is no MathML, in characters: `\\frac{\\alpha}{2}` -> `α/2`."""
+    beside = (*islice(element.itersiblings(), 2), *islice(element.itersiblings(preceding=True), 2))
+    if any(str(e.tag).rpartition("}")[2] == "math" for e in beside):
+        return ""
+    text = element.text or ""
+    text = text.partition(r"\begin{document}")[2].partition(r"\end{document}")[0] or text
+    text = _TEX_FRACTION.sub(r"\1/\2", text)
+    text = _TEX_COMMAND.sub(lambda match: html5.get(f"{match[1]};", " "), text)
+    return re.sub(r"[{}$\\]", "", text).strip()
 
 
 # A full stop after these ends no sentence ...
@@ -122,13 +176,21 @@ _STARTERS = _words(
 )
 _END = re.compile(r"([.!?…])([)\]\"'”’»]*(?:[\s,–-]*\[\d[\d,\s–-]*\])*)\s+(?=[(\[\"'“‘«]*[^\W_a-zß-öø-ÿ])")
 _WORD = re.compile(r"[^\s(\[\"'“‘–—/]+$")
+_LONGEST_WORD = 40  # longer ones are no abbreviations
 _NEXT = re.compile(r"[(\[\"'“‘«]*([\w-]+)")
+_INITIALS = re.compile(r"(?:[A-Z]\.)+[A-Z]|[A-Z][a-z]?-[A-Z]")
 
 
-def sentence_spans(text: str) -> list[tuple[int, int]]:
-    """Where each sentence of `text` (white space already single) begins and ends; together they are the whole text."""
-    spans, begin = [], 0
+def sentence_spans(text: str, until: int | None = None) -> list[tuple[int, int]]:
+    """Where each sentence of `text` (white space already single) begins and ends; together they are the whole text.
+
+    `until`: the sentences after the one at this offset are not wanted.
+    """
+    spans: list[tuple[int, int]] = []
+    begin = 0
     for match in _END.finditer(text):
+        if until is not None and begin > until:
+            return spans
         plain = match[1] == "." and match[2].strip()[:1] in ("", "[")  # "et al. [12] The", not "(et al.)"
         if plain and not _ends(text, begin, match.start(), match.end()):
             continue
@@ -147,18 +209,18 @@ def sentences(text: str) -> list[str]:
 
 def _ends(text: str, begin: int, stop: int, after: int) -> bool:
     """Whether the full stop at `stop`, with the next word at `after`, ends the sentence begun at `begin`."""
-    found = _WORD.search(text, begin, stop)
+    found = _WORD.search(text, max(begin, stop - _LONGEST_WORD), stop)
     word = found[0] if found else ""
     lower = word.lower().strip(",;")
-    follows = _NEXT.match(text, after)
-    following = follows[1] if follows else ""
     if lower in _NEVER:
         return False
+    if word.isdigit() and stop - len(word) - begin <= 1 and text[begin:stop].strip() == word:  # "1. Methods"
+        return False
+    initial = (len(word) == 1 and word.isupper()) or _INITIALS.fullmatch(word)
+    if not (initial or lower in _SELDOM or lower in _BEFORE_NUMBER):
+        return True
+    follows = _NEXT.match(text, after)
+    following = follows[1] if follows else ""
     if lower in _BEFORE_NUMBER and following[:1].isdigit():
         return False
-    if word.isdigit() and not text[begin : stop - len(word)].strip():  # "1. Methods"
-        return False
-    initial = (len(word) == 1 and word.isupper()) or re.fullmatch(r"(?:[A-Z]\.)+[A-Z]|[A-Z][a-z]?-[A-Z]", word)
-    if lower in _SELDOM or initial:
-        return following.lower() in _STARTERS
-    return True
+    return following.lower() in _STARTERS if initial or lower in _SELDOM else True

@@ -182,7 +182,7 @@ def _article(
     for figure in article.figures:
         text = about | {key: getattr(figure, key) for key in TEXT if hasattr(figure, key)}
         text["pair_id"] = jats.file_name(f"{prefix}_{figure.fig_id}")
-        graphics = [_graphic(figure.graphics, package, folder)] if figure.graphics else []
+        graphics = [_graphic(hrefs, package, folder) for hrefs in figure.graphics]
         yield Entry(text, group, graphics, problem)
 
 

@@ -1,0 +1,149 @@
+"""What an article states of itself: ids, dates, subjects, licence, notices."""
+
+import re
+from urllib.parse import urlsplit
+
+from lxml import etree
+
+from llavamed.corpus.licences import code_of
+from llavamed.corpus.text import flat
+
+Element = etree._Element
+_XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+_PMCID = re.compile(r"(?:PMC)?(\d+)(?:\.\d+)?$", re.IGNORECASE)
+_DOI = re.compile(r"10\.\d{3,}\S*/\S+")
+_YEAR = re.compile(r"\b(?:1[6-9]|20)\d\d\b")
+_NOT_PUBLISHED = re.compile(
+    r"pmc-release|submitted|received|accepted|created|rev-|retract|correct|update|preprint|embargo"
+)
+_NOTICE = re.compile(r"retract|correct|corrig|errat|concern|withdraw|removal", re.IGNORECASE)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
+
+def text_of(element: Element | None, without: frozenset[str] = frozenset()) -> str | None:
+    """`flat`, None where there is none."""
+    return flat(element, without) or None
+
+
+def href_of(element: Element) -> str:
+    """Its link, whatever the namespace; "" without one."""
+    return next((str(v).strip() for k, v in element.attrib.items() if str(k).rpartition("}")[2] == "href"), "")
+
+
+def article_ids(meta: Element) -> dict[str, str]:
+    """{pmcid, pmid, doi, version}, those that are stated."""
+    stated: dict[str, str] = {}
+    for element in meta.findall("article-id"):
+        text = flat(element)[:500]
+        if text:
+            stated.setdefault(element.get("pub-id-type", ""), text)
+    pmcid = _PMCID.match(stated.get("pmc") or stated.get("pmcid", ""))
+    version = flat(next(meta.iter("article-version"), None)) or stated.get("pmc-ver", "").rpartition(".")[2]
+    ids = {
+        "pmcid": f"PMC{pmcid[1]}" if pmcid else "",
+        "pmid": stated.get("pmid", ""),
+        "doi": doi_in(stated.get("doi", "")),
+        "version": version if "." in stated.get("pmc-ver", ".") else "",  # the 2 of "PMC77.2", as PMC numbers them
+    }
+    return {name: value for name, value in ids.items() if value}
+
+
+def doi_in(text: str) -> str:
+    """The DOI in `text`, "" without one."""
+    match = _DOI.search(text[:500])
+    return match[0] if match else ""
+
+
+def published(meta: Element) -> str | None:
+    """The earliest date of publication, as precise as stated: "2019", "2019-03", "2019-03-07"."""
+    dates = []
+    for element in meta.iter("pub-date"):
+        if not _NOT_PUBLISHED.search(element.get("pub-type") or element.get("date-type") or ""):
+            dates += _dates(element)
+    # "2019" is the same date as "2019-03-07", less precise.
+    year, month, day = min(dates, key=lambda date: tuple(part or 99 for part in date), default=(0, 0, 0))
+    if not year:
+        return None
+    return f"{year}-{month:02}-{day:02}" if month and day else f"{year}-{month:02}" if month else f"{year}"
+
+
+def _dates(element: Element) -> list[tuple[int, int, int]]:
+    """(year, month, day) of a date, 0 for what is not stated; several where it names several years."""
+    parts = {str(part.tag): flat(part) for part in element}
+    iso = element.get("iso-8601-date", "").split("T")[0].split("-")
+    year, month, day = (*iso, "", "")[:3] if "year" not in parts and "string-date" not in parts else ("", "", "")
+    years = _YEAR.findall(parts.get("year") or parts.get("string-date") or year)
+    number = _month(parts.get("month", month))
+    digits = re.findall(r"\d+", parts.get("day", day)[:9])
+    date = int(digits[0]) if number and digits and 1 <= int(digits[0]) <= 31 else 0
+    return [(int(found), number, date) for found in years]
+
+
+def _month(text: str) -> int:
+    if text.isdecimal():
+        return int(text) if len(text) < 3 and 1 <= int(text) <= 12 else 0
+    return _MONTHS.index(text[:3].lower()) + 1 if text[:3].lower() in _MONTHS else 0
+
+
+def subjects(meta: Element) -> list[str]:
+    """The subject headings, groups within groups flattened, each once."""
+    headings = (flat(e) for e in meta.iterfind("article-categories//*") if e.tag in ("subject", "compound-subject"))
+    return list(dict.fromkeys(filter(None, headings)))
+
+
+def notices(article: Element, meta: Element, ids: dict[str, str]) -> list[str]:
+    """Each retraction, correction, erratum or expression of concern: "kind id".
+
+    For a link the kind is its `related-article-type`, the id what it links to; for an article that is a notice
+    itself, its article type and its own id.
+    """
+    found = []
+    kind = article.get("article-type", "")
+    if _NOTICE.search(kind):
+        found.append(f"{kind} {ids.get('doi') or ids.get('pmcid') or ids.get('pmid', '')}")
+    for element in meta.iter("related-article"):
+        kind = element.get("related-article-type", "")
+        if _NOTICE.search(kind):
+            link = href_of(element) or flat(element)[:200]
+            found.append(f"{kind} {doi_in(link) or link}")
+    return list(dict.fromkeys(" ".join(notice.split()) for notice in found))
+
+
+def is_retracted(title: str | None, kinds: list[str]) -> bool:
+    """By the title, or by a kind of article or notice."""
+    return any("retract" in kind.lower() for kind in kinds) or bool(
+        re.match(r"\W*retract(?:ed|ion)\b", title or "", re.I)
+    )
+
+
+def hosts(meta: Element) -> list[str]:
+    """The hosts of the addresses at which the article is published, lower case."""
+    found = []
+    for element in meta.findall("self-uri"):
+        try:
+            found.append(urlsplit(href_of(element) or flat(element)).hostname)
+        except ValueError:  # "http://[": no address
+            continue
+    return list(dict.fromkeys(filter(None, found)))
+
+
+def language(article: Element) -> str:
+    """ISO 639, lower case. The JATS and NLM DTDs give `en` to an article that states none; "und": stated, but empty."""
+    stated = article.get(_XML_LANG, "en").strip().lower()
+    return re.split(r"[-_]", stated)[0] or "und"
+
+
+def licence(holder: Element) -> tuple[str, str | None]:
+    """(code, address) of an article's metadata or a figure; the first licence that is a known one."""
+    found: tuple[str, str | None] = "none-stated", None
+    for element in (*holder.findall("permissions/license"), *holder.findall("license")):
+        links = [href_of(element), *(flat(e) for e in element.iter("{*}license_ref"))]
+        links += [href_of(e) for e in element.iter("ext-link", "uri")]
+        links = [link for link in links if link]
+        url = next((link for link in links if "creativecommons.org" in link.lower()), links[0] if links else None)
+        found = code_of(url, flat(element), element.get("license-type", "")), url
+        if found[0] != "other":
+            return found
+    statements = (*holder.findall("permissions/copyright-statement"), *holder.findall("copyright-statement"))
+    code = code_of(None, " ".join(map(flat, statements)))  # NLM 2: the licence stands in the copyright line
+    return found if code in ("other", "none-stated") else (code, None)

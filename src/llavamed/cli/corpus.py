@@ -22,7 +22,11 @@ corpus = typer.Typer(no_args_is_help=True, help="Articles to figures.")
 def corpus_build(
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="SRC...", help="Package folders, PMCxxx.tar.gz, .nxml or .xml, or folders of them."),
+        typer.Argument(
+            metavar="SRC...",
+            help="Articles (packages, .tar.gz, .nxml, folders of them); pictures with a CSV; LLaVA JSON; Parquet; "
+            "WebDataset; a corpus.",
+        ),
     ],
     output: Output,
     images: Annotated[

@@ -148,9 +148,10 @@ def _publish(job: artifact.Job, facts: Json, lost: Json) -> Json:
         artifact.write_table(job.out / "data" / "train-00000.parquet", [], FIGURES)
     histograms, images = survey(job.out)
     splits = [split for split in SPLITS if artifact.has_rows(job.out, split)]
-    figures = counts["figures"]
+    figures, articles = counts["figures"], counts["articles"]["kept"]
+    whose = f" of {articles:,} open articles" if articles else ""
     text = (
-        f"{figures['kept']:,} figures of {counts['articles']['kept']:,} open articles, with caption, the sentences "
+        f"{figures['kept']:,} figures{whose}, with caption, the sentences "
         "that cite them, licence and kind of image. Each figure is under its article's licence: see `licence`, "
         "`licence_url`.\n\n"
         f"Left out: {sum(figures['excluded'].values()):,} figures; `excluded/` holds their text and the reason."

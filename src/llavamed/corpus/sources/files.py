@@ -4,13 +4,16 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from llavamed.console import progress
 from llavamed.corpus.problem import Problem, printable
 
 MAX_RECORD = 32_000_000  # bytes of one record's text
 PART = 256  # figures in an item
+_LONG = 20_000_000  # bytes of a file that takes over a second to list
 
 
 def day(path: Path) -> str:
@@ -56,3 +59,19 @@ def inside(root: Path, name: str) -> Path | None:
 def is_plain(path: Path) -> bool:
     """Whether a path is a file: no link, and nothing that would be waited for, as a pipe."""
     return stat.S_ISREG(path.lstat().st_mode)
+
+
+@contextmanager
+def listing(path: Path) -> Iterator[Callable[[int], None]]:
+    """Shows how far a long file is listed. Yields `reached(byte)`."""
+    size = path.stat().st_size
+    done = 0
+    with progress(f"list {printable(path.name)}", size if size > _LONG else 0, "bytes") as advance:
+
+        def reached(place: int) -> None:
+            nonlocal done
+            advance(min(place, size) - done)
+            done = min(place, size)
+
+        yield reached
+        reached(size)

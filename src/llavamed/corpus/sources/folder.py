@@ -15,7 +15,7 @@ from llavamed.corpus.images import RANKS, load
 from llavamed.corpus.jats import file_name
 from llavamed.corpus.problem import Problem, printable
 from llavamed.corpus.sources import columns
-from llavamed.corpus.sources.files import PART, below, day, inside
+from llavamed.corpus.sources.files import PART, below, day, inside, listing, outside
 from llavamed.errors import InputError
 
 LISTS = (".csv", ".tsv")
@@ -123,10 +123,10 @@ def list_items(source: Path, images: Path | None = None) -> tuple[list[Item], li
             console.print(f"{table.path.name} is not in UTF-8: read as {table.encoding}", highlight=False)
     pictures = [name for name in below(root, _may_be_picture) if _has_suffix(name) or _is_dicom(root / name)]
     items: list[Item] = []
-    taken: set[Path] = set()
+    known, taken = set(pictures), set[str]()
     for table in tables:
-        items += _parts(table, root, taken)
-    rest = [name for name in pictures if root / name not in taken]
+        items += _parts(table, root, known, taken)
+    rest = [name for name in pictures if name not in taken]
     for begin in range(0, len(rest), PART):
         part = tuple(rest[begin : begin + PART])
         items.append(Item(printable(part[0]), day(root / part[0]), len(part), root, unlisted=part))
@@ -153,35 +153,40 @@ def _is_dicom(path: Path) -> bool:
         return False
 
 
-def _parts(table: Table, root: Path, taken: set[Path]) -> Iterator[Item]:
-    """The rows in parts; each row's picture is added to `taken`."""
+def _parts(table: Table, root: Path, known: set[str], taken: set[str]) -> Iterator[Item]:
+    """The rows in parts; which of the `known` pictures each names is added to `taken`."""
     name, date = printable(table.path.name), day(table.path)
-    begin, first, again, number, end = table.begin, 1, [], 0, table.begin
+    begin, first, number = table.begin, 1, 0
+    again: list[int] = []
     try:
-        for number, (end, row) in enumerate(table.rows(table.begin), start=1):
-            try:
-                path = _picture(root, row)
-            except Problem:
-                path = None
-            if path in taken:
-                again.append(number)
-            elif path:
-                taken.add(path)
-            if number - first + 1 == PART:
-                yield Item(name, date, PART, root, table, begin, first, tuple(again))
-                begin, first, again = end, number + 1, []
+        with listing(table.path) as reached:
+            for number, (end, row) in enumerate(table.rows(table.begin), start=1):
+                picture = next((each for each in _names(row) if each in known), None)
+                if picture in taken:
+                    again.append(number)
+                elif picture:
+                    taken.add(picture)
+                if number - first + 1 == PART:
+                    yield Item(name, date, PART, root, table, begin, first, tuple(again))
+                    reached(end)
+                    begin, first, again = end, number + 1, []
     except csv.Error as error:
         raise InputError(f"{table.path}, row {number + 1}: {error}: is a quote not closed?") from None
     if number >= first:
         yield Item(name, date, number - first + 1, root, table, begin, first, tuple(again))
 
 
+def _names(row: Json) -> Iterator[str]:
+    """The file that a row names, with the suffixes that it may lack, as paths below the folder."""
+    name = str(row.get(columns.find(row, "image") or "") or "").strip().replace("\\", "/")
+    if name:
+        plain = name if outside(name) else PurePosixPath(name).as_posix()
+        yield from (plain + suffix for suffix in ("", *DICOM[:1], *RANKS))
+
+
 def _picture(root: Path, row: Json) -> Path | None:
-    """The file that a row names, with or without its suffix. Raises what `inside` raises."""
-    name = str(row.get(columns.find(row, "image") or "") or "").strip()
-    if not name:
-        return None
-    return next(filter(None, (inside(root, name + suffix) for suffix in ("", *DICOM[:1], *RANKS))), None)
+    """The file that a row names. Raises what `inside` raises."""
+    return next(filter(None, (inside(root, name) for name in _names(row))), None)
 
 
 def entries(item: Item) -> Iterator[Entry]:

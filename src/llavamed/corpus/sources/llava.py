@@ -23,7 +23,7 @@ from llavamed.corpus.images import RANKS, load
 from llavamed.corpus.jats import file_name
 from llavamed.corpus.problem import Problem, printable
 from llavamed.corpus.sources import columns
-from llavamed.corpus.sources.files import MAX_RECORD, PART, below, day, inside
+from llavamed.corpus.sources.files import MAX_RECORD, PART, below, day, inside, listing
 from llavamed.errors import InputError
 
 SUFFIXES = (".json", ".jsonl")
@@ -99,11 +99,16 @@ def list_items(source: Path, images: Path | None = None) -> tuple[list[Item], li
 def _parts(path: Path, folders: tuple[Path, ...]) -> Iterator[Item]:
     about = (printable(path.name), day(path), path, folders)
     spans, domain, first = array("Q"), "", 1
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with (
+        listing(path) as reached,
+        path.open("rb") as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
         for name, begin, end in _lines(data) if path.suffix.lower() == ".jsonl" else _elements(data):
             full = len(spans) == 2 * PART or (spans and end - spans[0] > MAX_RECORD)
             if spans and (full or name != domain):
                 yield Item(*about, domain, first, spans)
+                reached(begin)
                 first += len(spans) // 2
                 spans = array("Q")
             domain = name

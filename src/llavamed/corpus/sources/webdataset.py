@@ -16,7 +16,7 @@ from llavamed.corpus.images import MAX_BYTES, RANKS
 from llavamed.corpus.jats import file_name
 from llavamed.corpus.problem import Problem, printable
 from llavamed.corpus.sources import columns
-from llavamed.corpus.sources.files import MAX_RECORD, PART, below, day, outside
+from llavamed.corpus.sources.files import MAX_RECORD, PART, below, day, listing, outside
 
 PLAIN, PACKED = (".tar",), (".tar.gz", ".tgz")
 MAX_UNPACKED = 2_000_000_000  # bytes of one packed archive
@@ -79,14 +79,16 @@ def _parts(path: Path, name: str) -> Iterator[Item]:
     begin, end, count, last = 0, 0, 0, None
     problem = None
     try:
-        for member in _members(path):
-            key = _split(member.name)[0]
-            if key != last:
-                if count == PART:
-                    yield Item(name, date, count, path, begin, member.offset)
-                    begin, count = member.offset, 0
-                count, last = count + 1, key
-            end = member.offset + 1
+        with listing(path) as reached:
+            for member in _members(path):
+                key = _split(member.name)[0]
+                if key != last:
+                    if count == PART:
+                        yield Item(name, date, count, path, begin, member.offset)
+                        reached(member.offset)
+                        begin, count = member.offset, 0
+                    count, last = count + 1, key
+                end = member.offset + 1
     except Problem as error:
         problem = error
     except _BROKEN as error:

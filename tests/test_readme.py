@@ -1,4 +1,4 @@
-"""The README's commands: each parses, and one after another they run as written."""
+"""The commands of README and docs: each parses; the README's run one after another as written."""
 
 import re
 import shlex
@@ -13,15 +13,19 @@ from PIL import Image
 from llavamed.cli import app
 
 ROOT = Path(__file__).parent.parent
-LINES = re.findall(
-    r"^ *(llavamed (?:run|corpus|instruct|model|train|evaluate|chat|summary|verify) .+)$",
-    (ROOT / "README.md").read_text(encoding="utf-8"),
-    re.MULTILINE,
-)
-COMMANDS = [shlex.split(line, comments=True)[1:] for line in LINES]
+NAMES = "(?:run|corpus|instruct|model|train|evaluate|chat|summary|verify)"
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def commands(path, begin="^ *", end="$"):
+    lines = re.findall(rf"{begin}(llavamed {NAMES} [^`\n]+){end}", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+COMMANDS = commands(ROOT / "README.md")
+DOCS = commands(ROOT / "docs" / "sources.md", r"\| `", r"` \|")
+
+
+@pytest.mark.parametrize("words", COMMANDS + DOCS, ids=" ".join)
 def test_it_parses(words):
     command, names = typer.main.get_command(app), []
     while hasattr(command, "commands"):

@@ -152,8 +152,13 @@ def test_an_archive_that_grows(tmp_path, monkeypatch):
 def test_hostile_headers(tmp_path):
     good = shard(tmp_path / "good.tar", samples(2)).read_bytes()
     began = time.process_time()
-    for name, size in (("negative", -1024), ("huge", 2**60)):
+    for name, size, kind, reason in (
+        ("negative", -1024, tarfile.REGTYPE, "archive_broken"),
+        ("huge", 2**60, tarfile.REGTYPE, "archive_broken"),
+        ("names", 2_000_000, tarfile.XHDTYPE, "archive_too_large"),
+    ):
         info = tarfile.TarInfo("x.jpg")
+        info.type = kind
         head = bytearray(info.tobuf(tarfile.GNU_FORMAT))
         head[124:136] = (size & (2**96 - 1) if size < 0 else size | 1 << 95).to_bytes(12, "big")
         head[148:156] = b"        "
@@ -161,6 +166,6 @@ def test_hostile_headers(tmp_path):
         path = tmp_path / f"{name}.tar"
         path.write_bytes(good.rstrip(b"\0") + bytes(-len(good.rstrip(b"\0")) % 512) + bytes(head) + good)
         result = build([path], tmp_path / f"out-{name}")
-        assert result["articles_excluded"] == {"archive_broken": 1}
+        assert result["articles_excluded"] == {reason: 1}
         assert result["figures"]["kept"] == 2
     assert time.process_time() - began < 5

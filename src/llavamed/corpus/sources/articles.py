@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 from llavamed.corpus import jats
 from llavamed.corpus.entry import Candidate, Entry, Graphic
 from llavamed.corpus.images import MAX_BYTES, RANKS, VECTORS, by_stem, find, load
 from llavamed.corpus.problem import Problem, printable
 from llavamed.corpus.schema import TEXT
-from llavamed.corpus.sources.files import below, day, is_plain, outside
+from llavamed.corpus.sources.files import Header, below, day, is_plain, outside
 
 XML = (".nxml", ".xml")
 PACKED = (".tar.gz", ".tgz")
@@ -24,7 +24,6 @@ TAR = (*PACKED, ".tar")
 MAX_MEMBERS = 20_000
 MAX_UNPACKED = 2_000_000_000  # bytes read of one archive
 _SMALL, _RATIO = 100_000_000, 50  # an archive that grows more than _RATIO times, beyond _SMALL bytes, is a bomb
-_LONG, _LONGEST = (b"x", b"g", b"X", b"L", b"K"), 1_000_000  # headers with long names and more, bytes in one
 _PMC = re.compile(r"(?<![A-Za-z])PMC(\d+)(?:\.(\d+))?(?!\d)")
 _HEAD = 200_000  # bytes in which an article's ids stand
 _ARTICLE_ID = re.compile(
@@ -232,7 +231,7 @@ def _read_archive(path: Path) -> Package:
     package = Package()
     try:
         with _Limited(path) if path.name.lower().endswith(PACKED) else path.open("rb") as stream:
-            with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20, tarinfo=_Header) as tar:
+            with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20, tarinfo=Header) as tar:
                 _read_members(tar, package)
             while stream.read(1 << 20):  # to the end, where the checksum is
                 pass
@@ -260,18 +259,6 @@ class _Limited(gzip.GzipFile):
         if self.unpacked > MAX_UNPACKED or self.unpacked > max(_SMALL, _RATIO * self.packed):
             raise Problem("archive_too_large", f"{self.packed:,} bytes are over {self.unpacked:,} unpacked")
         return data
-
-
-class _Header(tarfile.TarInfo):
-    """Refuses headers that only serve to be large, before they are read."""
-
-    @classmethod
-    def frombuf(cls, *args: Any, **named: Any) -> Self:
-        """The header in a block."""
-        header = super().frombuf(*args, **named)
-        if header.type in _LONG and header.size > _LONGEST:
-            raise Problem("archive_too_large", f"a header of {header.size:,} bytes")
-        return header
 
 
 def _read_members(tar: tarfile.TarFile, package: Package) -> None:

@@ -4,6 +4,7 @@ Archives are read where they stand: nothing is unpacked to disk, no link followe
 """
 
 import gzip
+import os
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -16,10 +17,11 @@ from llavamed.corpus.images import MAX_BYTES, RANKS
 from llavamed.corpus.jats import file_name
 from llavamed.corpus.problem import Problem, printable
 from llavamed.corpus.sources import columns
-from llavamed.corpus.sources.files import MAX_RECORD, PART, below, day, listing, outside
+from llavamed.corpus.sources.files import MAX_RECORD, PART, Header, below, day, listing, outside
 
 PLAIN, PACKED = (".tar",), (".tar.gz", ".tgz")
 MAX_UNPACKED = 2_000_000_000  # bytes of one packed archive
+_SMALL, _RATIO = 100_000_000, 50  # one that grows more than _RATIO times, beyond _SMALL bytes, is a bomb
 _TEXTS = ("txt", "json", "jsonl", "caption", "text")
 _IMAGES = tuple(suffix[1:] for suffix in RANKS)
 _PEEK = 64  # members that tell what an archive is
@@ -112,7 +114,7 @@ def _opened(path: Path, begin: int, end: int | None) -> Iterator[tuple[tarfile.T
         stream: Any = _Unpacked(file) if path.name.lower().endswith(PACKED) else file
         stream.seek(begin)
         offset = -1
-        with tarfile.open(fileobj=stream, mode="r:") as tar:
+        with tarfile.open(fileobj=stream, mode="r:", tarinfo=Header) as tar:
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # it would keep them all
                 if end is not None and member.offset >= end:
@@ -141,6 +143,7 @@ class _Unpacked:
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = gzip.GzipFile(fileobj=file)
+        self.limit = min(MAX_UNPACKED, max(_SMALL, _RATIO * os.fstat(file.fileno()).st_size))
         self.place = self.end = 0
         self.tail = b""
 
@@ -170,8 +173,8 @@ class _Unpacked:
     def _more(self, size: int) -> bytes:
         data = self.file.read(size)
         self.end += len(data)
-        if self.end > MAX_UNPACKED:
-            raise Problem("archive_too_large", f"over {MAX_UNPACKED:,} bytes unpacked: unpack it to a .tar first")
+        if self.end > self.limit:
+            raise Problem("archive_too_large", f"over {self.limit:,} bytes unpacked: unpack it to a .tar first")
         self.tail = (self.tail + data[-2 * tarfile.BLOCKSIZE :])[-2 * tarfile.BLOCKSIZE :]
         return data
 

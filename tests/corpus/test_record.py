@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import pytest
 from packages import encoded, fig, jats, package
 from PIL import Image
 
@@ -77,3 +78,24 @@ def test_panels_are_chosen_one_by_one(tmp_path):
     assert result["figures"] == {"in": 1, "kept": 1, "excluded": {}}
     panels = artifact.read_manifest(tmp_path / "out")["counts"]["panels"]
     assert panels == {"in": 2, "kept": 1, "excluded": {"kind": 1}}
+
+
+GRAPHICS = '<graphic xlink:href="g1a"/><graphic xlink:href="g1b"/>'
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_several_graphics_are_one_picture(tmp_path, missing):
+    xml = jats(fig(1).replace('<graphic xlink:href="g1"/>', GRAPHICS), ids="pmc:1")
+    folder = package(tmp_path / "src", "PMC1", n=0, xml=xml)
+    (folder / "g1a.png").write_bytes(encoded(photo(1)))
+    if not missing:
+        (folder / "g1b.png").write_bytes(encoded(photo(2)))
+    result = build([tmp_path / "src"], tmp_path / "out")
+    (row,) = artifact.read_rows(tmp_path / "out")
+    assert result["figures"] == {"in": 1, "kept": 1, "excluded": {}}
+    if missing:
+        assert (row["height"], row["flags"]) == (240, ["part_missing"])
+    else:
+        assert (row["width"], row["flags"]) == (300, [])
+        assert row["height"] > 480
+        assert len(row["panels"]) == 2

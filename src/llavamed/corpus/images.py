@@ -93,7 +93,7 @@ def load(content: bytes | Path) -> bytes:
 
 
 def decode(data: bytes, max_side: int) -> tuple[Image.Image, bool]:
-    """An image file (the first of several pages) as L or RGB, upright, its long side at most `max_side`.
+    """An image file (the first of several pages) as RGB, upright, its long side at most `max_side`.
 
     With it whether the file is lossless.
 
@@ -117,7 +117,7 @@ def decode(data: bytes, max_side: int) -> tuple[Image.Image, bool]:
         raise
     except Exception as error:  # decoders raise all sorts on broken data
         raise Problem("image_broken", f"{type(error).__name__}: {error}") from None
-    plain = shrink(plain, max_side)
+    plain = shrink(plain, max_side).convert("RGB")
     plain.info.clear()  # what is left in it would be written again
     return plain, lossless
 
@@ -173,7 +173,7 @@ def stack(images: list[Image.Image]) -> Image.Image:
     whole = Image.new("RGB", (max(image.width for image in images), height), "white")
     top = 0
     for image in images:
-        whole.paste(image.convert("RGB"), (0, top))
+        whole.paste(image, (0, top))
         top += image.height + GAP
     return whole
 
@@ -185,7 +185,7 @@ def picture(data: bytes, name: str, max_side: int) -> Picture:
 
 
 def store(image: Image.Image, name: str, lossless: bool) -> Picture:
-    """A picture (L or RGB) as it is stored under `name`.
+    """A picture (RGB) as it is stored under `name`.
 
     Always encoded anew, which drops EXIF, colour profiles and comments: PNG where its file is lossless and it has at
     most 256 colours (line art, plots, grey scans: JPEG would blur them, PNG is smaller), else JPEG of quality 92.

@@ -25,7 +25,7 @@ def read_image(path: Path) -> Image.Image:
     if dicom.is_dicom(data) or path.suffix.lower() in (".dcm", ".dicom"):
         return _dicom(path)
     try:
-        return decode(data, MAX_SIDE)[0].convert("RGB")
+        return decode(data, MAX_SIDE)[0]
     except Problem as problem:
         raise InputError(f"{path}: no readable picture ({problem.detail}): name a JPEG, PNG, TIFF or DICOM") from None
 

@@ -1,0 +1,82 @@
+"""Hostile inputs, made from a seed: `make(n)` is the nth. Every one is a folder with at least one article file."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TOTAL = 2000
+CANARY = "CANARY-7f3a"  # stands in a file outside every input; must never be in what is written
+
+
+@dataclass
+class Where:
+    """Addresses that the inputs point to, and that nobody may follow."""
+
+    canary: Path = Path("/nowhere/canary.txt")
+    outside: Path = Path("/nowhere/outside")
+    url: str = "http://127.0.0.1:9"
+
+
+@dataclass
+class Input:
+    """`files`: path below the folder -> bytes, or ("link" | "hardlink", target), or ("fifo", "")."""
+
+    n: int
+    kind: str
+    files: dict[str, bytes | tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.n}-{self.kind}"
+
+
+Maker = Callable[[random.Random, Where], dict[str, bytes | tuple[str, str]]]
+
+
+def make(n: int, where: Where) -> Input:
+    """The nth of TOTAL: kinds in turn, each time another seed."""
+    from hostile import archives, names, pictures, xml
+
+    makers: dict[str, Maker] = xml.MAKERS | archives.MAKERS | pictures.MAKERS | names.MAKERS
+    kind = list(makers)[n % len(makers)]
+    return Input(n, kind, makers[kind](random.Random(n), where))
+
+
+def write(hostile: Input, folder: Path) -> None:
+    """The files of an input, below `folder`."""
+    import os
+
+    for name, content in hostile.files.items():
+        path = os.path.join(os.fsencode(folder), os.fsencode(name))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if isinstance(content, bytes):
+            with open(path, "wb") as stream:
+                stream.write(content)
+        elif content[0] == "link":
+            os.symlink(content[1], path)
+        elif content[0] == "hardlink":
+            os.link(content[1], path)
+        elif content[0] == "fifo":
+            os.mkfifo(path)
+
+
+def flip(data: bytes, rng: random.Random) -> bytes:
+    """Some bytes changed."""
+    changed = bytearray(data)
+    for _ in range(rng.choice([1, 3, 10, 100])):
+        changed[rng.randrange(len(changed))] = rng.randrange(256)
+    return bytes(changed)
+
+
+def cut(data: bytes, rng: random.Random) -> bytes:
+    """The end missing."""
+    return data[: rng.randrange(len(data))]
+
+
+def splice(data: bytes, rng: random.Random) -> bytes:
+    """A piece of itself written over or into itself."""
+    begin, place = rng.randrange(len(data)), rng.randrange(len(data))
+    piece = data[begin : begin + rng.randrange(1, 400)] * rng.choice([1, 2, 50])
+    return data[:place] + piece + data[place + rng.choice([0, len(piece)]) :]

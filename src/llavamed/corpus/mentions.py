@@ -4,6 +4,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from lxml import etree
 
@@ -14,6 +15,7 @@ from llavamed.corpus.text import BLOCKS, SILENT, Run, flat, run, sentence_spans
 Element = etree._Element
 Place = tuple[Element | None, str, int]  # (sub-article, series, number): ("s", 1) for "Fig. S1"
 MAX_MENTIONS = 100_000  # of an article: more were made to fill the memory
+MAX_CITATIONS = 20_000  # of a paragraph
 MAX_SENTENCE = 5_000  # characters
 
 _SOURCES = ("xref", "range", "text")  # best first
@@ -49,7 +51,9 @@ def mentions(article: Element, index: Index, xrefs: list[Element], everywhere: b
     for block in blocks:
         marked = run(block)
         text = marked.text
-        citations = list(_citations(marked, text, index, block))
+        citations = list(islice(_citations(marked, text, index, block), MAX_CITATIONS))
+        if len(citations) == MAX_CITATIONS:
+            raise Problem("too_many_mentions", f"over {len(citations):,} citations in one paragraph")
         if not citations:
             continue
         spans = sentence_spans(text, until=max(offset for offset, _, _ in citations))

@@ -1,5 +1,6 @@
 """Hostile inputs, made from a seed: `make(n)` is the nth. Every one is a folder with at least one article file."""
 
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ class Where:
 
 @dataclass
 class Input:
-    """`files`: path below the folder -> bytes, or ("link" | "hardlink", target), or ("fifo", "")."""
+    """`files`: path below the folder -> bytes, or ("link", target), or ("fifo", "")."""
 
     n: int
     kind: str
@@ -46,19 +47,14 @@ def make(n: int, where: Where) -> Input:
 
 def write(hostile: Input, folder: Path) -> None:
     """The files of an input, below `folder`."""
-    import os
-
     for name, content in hostile.files.items():
-        path = os.path.join(os.fsencode(folder), os.fsencode(name))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, bytes):
-            with open(path, "wb") as stream:
-                stream.write(content)
+            path.write_bytes(content)
         elif content[0] == "link":
-            os.symlink(content[1], path)
-        elif content[0] == "hardlink":
-            os.link(content[1], path)
-        elif content[0] == "fifo":
+            path.symlink_to(content[1])
+        else:
             os.mkfifo(path)
 
 

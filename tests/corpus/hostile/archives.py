@@ -6,8 +6,9 @@ import random
 import tarfile
 import zlib
 
-from hostile import Where, cut, flip, splice
 from packages import cite, encoded, fig, jats, pixels
+
+from hostile import Where, cut, flip, splice
 
 ARTICLE = jats(f"<p>{cite(1)}</p>{fig(1)}")
 IMAGE = encoded(pixels(1, 16), "JPEG")
@@ -51,8 +52,23 @@ def _pax(**records: str) -> bytes:
 
 def _outside(rng: random.Random, where: Where) -> dict:
     out = str(where.outside)
-    name = rng.choice([f"../{'../' * 9}{out}", out, f"PMC77/../..{out}", "..", "C:\\x.nxml", "..\\..\\x.nxml", "/", "//" + out,
-                       f"PMC77/./../../{where.outside.name}", ".", "", "\\\\server\\x.jpg", "PMC77/%2e%2e/x.nxml"])  # fmt: skip
+    name = rng.choice(
+        [
+            f"../{'../' * 9}{out}",
+            out,
+            f"PMC77/../..{out}",
+            "..",
+            "C:\\x.nxml",
+            "..\\..\\x.nxml",
+            "/",
+            "//" + out,
+            f"PMC77/./../../{where.outside.name}",
+            ".",
+            "",
+            "\\\\server\\x.jpg",
+            "PMC77/%2e%2e/x.nxml",
+        ]
+    )
     how = rng.randrange(3)
     if how == 0:
         return _packed(_member(name + rng.choice(["", ".nxml", ".jpg"]), ARTICLE), GOOD)
@@ -150,7 +166,10 @@ def _bomb(rng: random.Random, where: Where) -> dict:
                 *(packer.compress(MEGABYTE[: 2**19]) for _ in range(100)),
             ]
     else:
-        packed += [packer.compress(_header(name, size * 10**6)), *(packer.compress(MEGABYTE) for _ in range(size))]
+        packed += [
+            packer.compress(_header(name, size * 10**6, kind)),
+            *(packer.compress(MEGABYTE) for _ in range(size)),
+        ]
     return {"PMC77.tar.gz": b"".join([*packed, packer.compress(b"\0" * 2048), packer.flush()])}
 
 
@@ -167,8 +186,22 @@ def _articles(rng: random.Random, where: Where) -> dict:
 
 
 def _names(rng: random.Random, where: Where) -> dict:
-    names = [b"\xff\xfe.nxml", b"a\n.nxml", b"-rf.nxml", b".nxml", b"a/.nxml", b"\x01\x02.jpg", b"a.NXML", b"%s.nxml", b"con.nxml",
-             "e\u0301.nxml".encode(), "\u202egpj.nxml".encode(), b"g1.jpg/", b"g1.jpg/g1.jpg", b"a/" * 45 + b"a.nxml"]  # fmt: skip
+    names = [
+        b"\xff\xfe.nxml",
+        b"a\n.nxml",
+        b"-rf.nxml",
+        b".nxml",
+        b"a/.nxml",
+        b"\x01\x02.jpg",
+        b"a.NXML",
+        b"%s.nxml",
+        b"con.nxml",
+        "e\u0301.nxml".encode(),
+        "\u202egpj.nxml".encode(),
+        b"g1.jpg/",
+        b"g1.jpg/g1.jpg",
+        b"a/" * 45 + b"a.nxml",
+    ]
     return _packed(*(_member(name, ARTICLE) for name in rng.sample(names, 5)), GOOD)
 
 
@@ -185,12 +218,32 @@ def _not_gzip(rng: random.Random, where: Where) -> dict:
 
     tar = GOOD + END
     good = gzip.compress(tar, mtime=0)
-    return {"PMC77.tar.gz": rng.choice(
-        [b"", b"\x1f\x8b", tar, bz2.compress(tar), lzma.compress(tar), good + b"junk", good + good, good[:-8], good[:10], ARTICLE,
-         gzip.compress(b""), gzip.compress(b"x" * 511), gzip.compress(tar[:700]), gzip.compress(b"\0" * 10_000), gzip.compress(good),
-         good[:3] + b"\xff" + good[4:], good[:-4] + b"\0\0\0\0", gzip.compress(tar) * 300, b"PK\x03\x04" + good,
-         gzip.compress(io.BytesIO(tar).getvalue()[:512] * 100)]
-    )}  # fmt: skip
+    return {
+        "PMC77.tar.gz": rng.choice(
+            [
+                b"",
+                b"\x1f\x8b",
+                tar,
+                bz2.compress(tar),
+                lzma.compress(tar),
+                good + b"junk",
+                good + good,
+                good[:-8],
+                good[:10],
+                ARTICLE,
+                gzip.compress(b""),
+                gzip.compress(b"x" * 511),
+                gzip.compress(tar[:700]),
+                gzip.compress(b"\0" * 10_000),
+                gzip.compress(good),
+                good[:3] + b"\xff" + good[4:],
+                good[:-4] + b"\0\0\0\0",
+                gzip.compress(tar) * 300,
+                b"PK\x03\x04" + good,
+                gzip.compress(io.BytesIO(tar).getvalue()[:512] * 100),
+            ]
+        )
+    }
 
 
 def _bent(bend):
@@ -220,8 +273,21 @@ def _written(rng: random.Random, where: Where) -> dict:
 
 
 MAKERS = {
-    "tar flip": _bent(flip), "tar cut": _bent(cut), "tar splice": _bent(splice), "tar outside": _outside, "tar links": _links,
-    "tar devices": _devices, "tar sizes": _sizes, "tar pax": _pax_junk, "tar sparse": _sparse, "tar old sparse": _old_sparse,
-    "tar bomb": _bomb, "tar many": _many, "tar articles": _articles, "tar names": _names, "tar nested": _nested,
-    "tar not gzip": _not_gzip, "tar written": _written,
-}  # fmt: skip
+    "tar flip": _bent(flip),
+    "tar cut": _bent(cut),
+    "tar splice": _bent(splice),
+    "tar outside": _outside,
+    "tar links": _links,
+    "tar devices": _devices,
+    "tar sizes": _sizes,
+    "tar pax": _pax_junk,
+    "tar sparse": _sparse,
+    "tar old sparse": _old_sparse,
+    "tar bomb": _bomb,
+    "tar many": _many,
+    "tar articles": _articles,
+    "tar names": _names,
+    "tar nested": _nested,
+    "tar not gzip": _not_gzip,
+    "tar written": _written,
+}

@@ -2,15 +2,43 @@
 
 import random
 
-from hostile import Where
 from packages import cite, encoded, fig, jats, pixels
+
+from hostile import Where
 
 ARTICLE = jats(f"<p>{cite(1)}</p>{fig(1)}")
 IMAGE = encoded(pixels(1, 16), "JPEG")
 ODD = [
-    "a\nb", "-rf", "--help", "$(touch x)", "`x`", "a;b", "\udcff\udcfe", "x" * 240, "\u202egpj", "e\u0301", "\U0001f600", "%2e%2e", "~", "*",
-    "a b", "'", '"', "\\", "con", "a" + "." * 50, "PMC" + "9" * 200, "PMC٣", "PMC77.99999999999999", "..a", "\x01", "nul", "{}", "[x]", "%s%n",
-]  # fmt: skip
+    "a\nb",
+    "-rf",
+    "--help",
+    "$(touch x)",
+    "`x`",
+    "a;b",
+    "\udcff\udcfe",
+    "x" * 240,
+    "\u202egpj",
+    "e\u0301",
+    "\U0001f600",
+    "%2e%2e",
+    "~",
+    "*",
+    "a b",
+    "'",
+    '"',
+    "\\",
+    "con",
+    "a" + "." * 50,
+    "PMC" + "9" * 200,
+    "PMC٣",
+    "PMC77.99999999999999",
+    "..a",
+    "\x01",
+    "nul",
+    "{}",
+    "[x]",
+    "%s%n",
+]
 
 
 def _named(rng: random.Random, where: Where) -> dict:

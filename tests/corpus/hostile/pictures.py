@@ -6,9 +6,10 @@ import struct
 import zlib
 
 import numpy as np
-from hostile import Where, cut, flip, splice
 from packages import cite, encoded, fig, jats, pixels
 from PIL import Image
+
+from hostile import Where, cut, flip, splice
 
 ARTICLE = jats(f"<p>As {cite(1)} shows.</p>{fig(1)}")
 FORMATS = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif", "GIF": "gif", "BMP": "bmp", "WEBP": "webp", "JPEG2000": "jp2"}
@@ -82,12 +83,24 @@ def _png_bomb(rng: random.Random, where: Where) -> dict:
 def _png_chunks(rng: random.Random, where: Where) -> dict:
     bomb = zlib.compress(b"\0" * 200_000_000, 9)
     chunk = rng.choice(
-        [_chunk(b"zTXt", b"k\0\0" + bomb), _chunk(b"iCCP", b"k\0\0" + bomb), _chunk(b"iTXt", b"k\0\1\0\0\0" + bomb),
-         _chunk(b"tEXt", b"k\0" + b"x" * 5_000_000), _chunk(b"eXIf", b"MM\0*" + b"\xff" * 400), _chunk(b"tRNS", b"\0" * 300),
-         _chunk(b"PLTE", b"\0" * 3 * 500), _chunk(b"gAMA", b""), _chunk(b"acTL", struct.pack(">II", 2**31, 0)),
-         _chunk(b"tEXt", b"x", 2**31 - 1), _chunk(b"\0\0\0\0", b"x") * 1000, _chunk(b"zTXt", b"k\0\0x") * 5000,
-         _chunk(b"fcTL", b"\0" * 26) * 50, _chunk(b"iCCP", b"k\0\0" + zlib.compress(b"x" * 300)), _chunk(b"pHYs", b"\0")]
-    )  # fmt: skip
+        [
+            _chunk(b"zTXt", b"k\0\0" + bomb),
+            _chunk(b"iCCP", b"k\0\0" + bomb),
+            _chunk(b"iTXt", b"k\0\1\0\0\0" + bomb),
+            _chunk(b"tEXt", b"k\0" + b"x" * 5_000_000),
+            _chunk(b"eXIf", b"MM\0*" + b"\xff" * 400),
+            _chunk(b"tRNS", b"\0" * 300),
+            _chunk(b"PLTE", b"\0" * 3 * 500),
+            _chunk(b"gAMA", b""),
+            _chunk(b"acTL", struct.pack(">II", 2**31, 0)),
+            _chunk(b"tEXt", b"x", 2**31 - 1),
+            _chunk(b"\0\0\0\0", b"x") * 1000,
+            _chunk(b"zTXt", b"k\0\0x") * 5000,
+            _chunk(b"fcTL", b"\0" * 26) * 50,
+            _chunk(b"iCCP", b"k\0\0" + zlib.compress(b"x" * 300)),
+            _chunk(b"pHYs", b"\0"),
+        ]
+    )
     return _files(_png(20, 20, 8, rng.choice([0, 2, 3]), chunk, data=zlib.compress(b"\0" * 61 * 20)), "png")
 
 
@@ -113,9 +126,19 @@ def _jpeg_scans(rng: random.Random, where: Where) -> dict:
 
 def _jpeg_segments(rng: random.Random, where: Where) -> dict:
     data = encoded(pixels(1, 40), "JPEG")
-    segment = rng.choice([b"\xff\xe1\xff\xffExif\0\0" + b"\xff" * 65_527, b"\xff\xe2\0\x10ICC_PROFILE\0\1\xff", b"\xff\xfe\0\2",
-                          b"\xff\xe1\0\x10Exif\0\0MM\0*\0\0\0\0", b"\xff\xed\0\x12Photoshop 3.0\0\0\0", b"\xff\xe0\0\2", b"\xff\xe2\0\4MP",
-                          b"\xff\xe2\0\x0aMPF\0MM\0*", b"\xff\xe1\0\x1fhttp://ns.adobe.com/xap/1.0/\0"])  # fmt: skip
+    segment = rng.choice(
+        [
+            b"\xff\xe1\xff\xffExif\0\0" + b"\xff" * 65_527,
+            b"\xff\xe2\0\x10ICC_PROFILE\0\1\xff",
+            b"\xff\xfe\0\2",
+            b"\xff\xe1\0\x10Exif\0\0MM\0*\0\0\0\0",
+            b"\xff\xed\0\x12Photoshop 3.0\0\0\0",
+            b"\xff\xe0\0\2",
+            b"\xff\xe2\0\4MP",
+            b"\xff\xe2\0\x0aMPF\0MM\0*",
+            b"\xff\xe1\0\x1fhttp://ns.adobe.com/xap/1.0/\0",
+        ]
+    )
     return _files(data[:2] + segment * rng.choice([1, 300]) + data[2:], "jpg")
 
 
@@ -129,13 +152,29 @@ def _tiff_tags(rng: random.Random, where: Where) -> dict:
     word = struct.pack
     width, height = rng.choice([(16, 16), (2**31, 2**31), (13_000, 13_000), (2**32 - 1, 1), (0, 0), (60_000, 2900)])
     bits, kind = rng.choice([8, 16, 32, 64, 1, 255]), rng.choice([1, 2, 3, 6])
-    tags = [(256, 4, 1, word("<I", width)), (257, 4, 1, word("<I", height)), (258, 3, 1, word("<I", bits)),
-            (259, 3, 1, word("<I", rng.choice([1, 5, 7, 8, 4, 32773, 34712, 50000, 9]))), (262, 3, 1, word("<I", rng.choice([0, 1, 2, 3, 5, 6, 8]))),
-            (273, 4, rng.choice([1, 2**31]), word("<I", rng.choice([8, 200, 2**32 - 1]))), (277, 3, 1, word("<I", rng.choice([1, 3, 4, 65_535]))),
-            (278, 4, 1, word("<I", rng.choice([16, 1, 0, 2**32 - 1]))), (279, 4, 1, word("<I", rng.choice([256, 2**32 - 1, 0]))),
-            (339, 3, 1, word("<I", kind))]  # fmt: skip
-    more = rng.choice([(330, 4, 1, word("<I", 8)), (34665, 4, 1, word("<I", 8)), (270, 2, 2**31, word("<I", 8)), (274, 3, 1, word("<I", 6)),
-                       (34675, 7, 2**30, word("<I", 8)), (700, 1, 100, word("<I", 9)), (33432, 12, 2**28, word("<I", 0))])  # fmt: skip
+    tags = [
+        (256, 4, 1, word("<I", width)),
+        (257, 4, 1, word("<I", height)),
+        (258, 3, 1, word("<I", bits)),
+        (259, 3, 1, word("<I", rng.choice([1, 5, 7, 8, 4, 32773, 34712, 50000, 9]))),
+        (262, 3, 1, word("<I", rng.choice([0, 1, 2, 3, 5, 6, 8]))),
+        (273, 4, rng.choice([1, 2**31]), word("<I", rng.choice([8, 200, 2**32 - 1]))),
+        (277, 3, 1, word("<I", rng.choice([1, 3, 4, 65_535]))),
+        (278, 4, 1, word("<I", rng.choice([16, 1, 0, 2**32 - 1]))),
+        (279, 4, 1, word("<I", rng.choice([256, 2**32 - 1, 0]))),
+        (339, 3, 1, word("<I", kind)),
+    ]
+    more = rng.choice(
+        [
+            (330, 4, 1, word("<I", 8)),
+            (34665, 4, 1, word("<I", 8)),
+            (270, 2, 2**31, word("<I", 8)),
+            (274, 3, 1, word("<I", 6)),
+            (34675, 7, 2**30, word("<I", 8)),
+            (700, 1, 100, word("<I", 9)),
+            (33432, 12, 2**28, word("<I", 0)),
+        ]
+    )
     return _files(_tiff([*tags, more], rng.choice([0, 8, 2**31]), rng.randbytes(300)), "tif")
 
 
@@ -173,8 +212,13 @@ def _gif(rng: random.Random, where: Where) -> dict:
         frame = b"\x2c\0\0\0\0\1\0\1\0\0\2\2\x44\x01\0"
         return _files(b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff" + frame * 20_000 + b";", "gif")
     if how == 1:  # a huge screen, a small frame
-        return _files(b"GIF89a" + struct.pack("<HH", *rng.choice([(65_535, 65_535), (13_000, 13_000), (0, 0)])) + b"\x80\0\0\0\0\0\xff\xff\xff"
-                      b"\x2c\0\0\0\0\1\0\1\0\0\2\2\x44\x01\0;", "gif")  # fmt: skip
+        return _files(
+            b"GIF89a"
+            + struct.pack("<HH", *rng.choice([(65_535, 65_535), (13_000, 13_000), (0, 0)]))
+            + b"\x80\0\0\0\0\0\xff\xff\xff"
+            b"\x2c\0\0\0\0\1\0\1\0\0\2\2\x44\x01\0;",
+            "gif",
+        )
     if how == 2:  # a frame outside the screen
         return _files(
             b"GIF89a\2\0\2\0\x80\0\0\0\0\0\xff\xff\xff\x2c\xff\xff\xff\xff\xff\xff\xff\xff\0\2\2\x44\x01\0;", "gif"
@@ -207,9 +251,28 @@ def _large(rng: random.Random, where: Where) -> dict:
 
 
 def _suffix(rng: random.Random, where: Where) -> dict:
-    data = rng.choice([_good(rng.choice(list(FORMATS)), rng), b"", b"\0" * 1000, ARTICLE, b"%PDF-1.4", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"GIF89a",
-                       b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBP", b"P6 99999 99999 255\n", b"8BPS\0\1",
-                       b"\0\0\1\0\xff\xff", b"SIMPLE  =  T", b"CDF\1", b"\x89HDF\r\n\x1a\n", b"BM" + b"\xff" * 60, rng.randbytes(5000)])  # fmt: skip
+    data = rng.choice(
+        [
+            _good(rng.choice(list(FORMATS)), rng),
+            b"",
+            b"\0" * 1000,
+            ARTICLE,
+            b"%PDF-1.4",
+            b"%!PS-Adobe-3.0 EPSF-3.0\n",
+            b"GIF89a",
+            b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+            b"\xff\xd8\xff",
+            b"RIFF\0\0\0\0WEBP",
+            b"P6 99999 99999 255\n",
+            b"8BPS\0\1",
+            b"\0\0\1\0\xff\xff",
+            b"SIMPLE  =  T",
+            b"CDF\1",
+            b"\x89HDF\r\n\x1a\n",
+            b"BM" + b"\xff" * 60,
+            rng.randbytes(5000),
+        ]
+    )
     return _files(data, rng.choice([*FORMATS.values(), "JPG", "jpe", "tiff", "eps", "svg"]))
 
 
@@ -237,11 +300,25 @@ def _webp(rng: random.Random, where: Where) -> dict:
     return _files(rng.choice([bytes, lambda data: flip(data, rng)])(out.getvalue()), "webp")
 
 
-MAKERS = (
-    {f"{kind} {name}": _bent(kind, bend) for kind in FORMATS for name, bend in (("flip", flip), ("cut", cut), ("splice", splice))}
-    | {
-        "png sizes": _png_sizes, "png bomb": _png_bomb, "png chunks": _png_chunks, "jpeg sizes": _jpeg_sizes, "jpeg scans": _jpeg_scans,
-        "jpeg segments": _jpeg_segments, "tiff tags": _tiff_tags, "tiff many": _tiff_many, "floats": _floats, "modes": _modes, "gif": _gif,
-        "jp2": _jp2, "large": _large, "suffix": _suffix, "palette": _palette, "webp": _webp,
-    }
-)  # fmt: skip
+MAKERS = {
+    f"{kind} {name}": _bent(kind, bend)
+    for kind in FORMATS
+    for name, bend in (("flip", flip), ("cut", cut), ("splice", splice))
+} | {
+    "png sizes": _png_sizes,
+    "png bomb": _png_bomb,
+    "png chunks": _png_chunks,
+    "jpeg sizes": _jpeg_sizes,
+    "jpeg scans": _jpeg_scans,
+    "jpeg segments": _jpeg_segments,
+    "tiff tags": _tiff_tags,
+    "tiff many": _tiff_many,
+    "floats": _floats,
+    "modes": _modes,
+    "gif": _gif,
+    "jp2": _jp2,
+    "large": _large,
+    "suffix": _suffix,
+    "palette": _palette,
+    "webp": _webp,
+}

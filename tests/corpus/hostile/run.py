@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from hostile import CANARY, Where, make, write
 
+from hostile import CANARY, Where, make, write
 from llavamed.console import console
 from llavamed.corpus.build import build
 

@@ -3,8 +3,9 @@
 import random
 import re
 
-from hostile import Where, cut, flip, splice
 from packages import LICENCE, cite, encoded, fig, jats, pixels
+
+from hostile import Where, cut, flip, splice
 
 IMAGE = encoded(pixels(1, 16), "JPEG")
 BODY = "".join(
@@ -31,9 +32,7 @@ def _text(make):
 def _swap(data: bytes, rng: random.Random) -> bytes:
     tags = list(re.finditer(rb"</?[\w-]+", data))
     first, second = sorted(rng.sample(tags, 2), key=lambda m: m.start())
-    return (
-        data[: first.start()] + second[0] + data[first.end() : second.start()] + first[0] + data[second.end() :]
-    )  # fmt: skip
+    return data[: first.start()] + second[0] + data[first.end() : second.start()] + first[0] + data[second.end() :]
 
 
 def _rename(data: bytes, rng: random.Random) -> bytes:
@@ -84,9 +83,25 @@ def _attribute_entity(rng: random.Random, where: Where) -> dict:
 
 
 ENCODINGS = [
-    "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "cp037", "latin-1", "cp1252", "shift_jis",
-    "gb18030", "utf-7", "koi8-r", "iso2022_jp", "euc-kr", "big5", "mac-roman", "cp500",
-]  # fmt: skip
+    "utf-8-sig",
+    "utf-16",
+    "utf-16-le",
+    "utf-16-be",
+    "utf-32",
+    "utf-32-le",
+    "cp037",
+    "latin-1",
+    "cp1252",
+    "shift_jis",
+    "gb18030",
+    "utf-7",
+    "koi8-r",
+    "iso2022_jp",
+    "euc-kr",
+    "big5",
+    "mac-roman",
+    "cp500",
+]
 
 
 def _encoding(rng: random.Random, where: Where) -> dict:
@@ -97,8 +112,24 @@ def _encoding(rng: random.Random, where: Where) -> dict:
 
 
 def _characters(rng: random.Random, where: Where) -> dict:
-    odd = [b"\0", b"\x01", b"\xff", b"\xed\xa0\x80", b"&#0;", b"&#xD800;", b"&#x10FFFF;", b"&#xFFFE;", b"\xc0\x80", b"]]>",
-           b"&bogus;", b"&;", b"&#99999999999;", "\u202e".encode(), "\ufeff".encode(), "e\u0301".encode() * 1000]  # fmt: skip
+    odd = [
+        b"\0",
+        b"\x01",
+        b"\xff",
+        b"\xed\xa0\x80",
+        b"&#0;",
+        b"&#xD800;",
+        b"&#x10FFFF;",
+        b"&#xFFFE;",
+        b"\xc0\x80",
+        b"]]>",
+        b"&bogus;",
+        b"&;",
+        b"&#99999999999;",
+        "\u202e".encode(),
+        "\ufeff".encode(),
+        "e\u0301".encode() * 1000,
+    ]
     word = rng.choice([b"Chest", b"Part", b"F1", b"Figure", b"CC", b"article-id", b"2019", b"77", b"A title"])
     return _files(PLAIN.replace(word, rng.choice(odd) * rng.choice([1, 7])))
 
@@ -156,24 +187,103 @@ def _many_articles(rng: random.Random) -> bytes:
 
 
 def _ranges(rng: random.Random) -> bytes:
-    text = rng.choice(["Figs 1-999999999", "Figs 1–99999999999999999999999999", "Figs 3-1", "Figs 1-1-1-1-1-1" * 1000,
-                       "Figs 0-0", "Figs -1--5", "Figs ١-٣", "Figs ²-³", "Figs 1 to 3 to 5 to 9999999 " * 500])  # fmt: skip
+    text = rng.choice(
+        [
+            "Figs 1-999999999",
+            "Figs 1–99999999999999999999999999",
+            "Figs 3-1",
+            "Figs 1-1-1-1-1-1" * 1000,
+            "Figs 0-0",
+            "Figs -1--5",
+            "Figs ١-٣",
+            "Figs ²-³",
+            "Figs 1 to 3 to 5 to 9999999 " * 500,
+        ]
+    )
     return PLAIN.replace(b"See Figs", f"See {cite(1, text)} {cite(1)}{text[4:]} {text}".encode())
 
 
 # Pieces that make a careless regular expression or splitter take time that grows with the square of the length.
 POISONS = [
-    "10.1000", "10.10/", "10.1234/a.", "(", ")", "a) ", "(a), ", "[1,2,", "[1] ", "Fig. ", "Figs 1-", "1-2-", "A. ", ". ",
-    "...", "e.g. ", " ", "\u00a0", "e\u0301", "‐", "CC BY ", "creativecommons.org/licenses/by/", "http://", "the ", "A",
-    "1", "1.", "PMC", "X-ray ", "and ", "Panel ", "left panel, ", "s ", "?", "'", "“", ".1-", "U.S. ", "a.b", "/", "..",
-    "%", "&lt;", "<b/>", "<sup>1</sup>", "10<sup>-3</sup>", "not ", "creative commons attribution ", "4.0 ", "(Fig. 1",
-    "noncommercial ", "MRI CT ", "xray,", "A-", "retract", "20", "2019 ", "-", ", ", "#", "?\n", "\t", "(A-", "[",
-]  # fmt: skip
+    "10.1000",
+    "10.10/",
+    "10.1234/a.",
+    "(",
+    ")",
+    "a) ",
+    "(a), ",
+    "[1,2,",
+    "[1] ",
+    "Fig. ",
+    "Figs 1-",
+    "1-2-",
+    "A. ",
+    ". ",
+    "...",
+    "e.g. ",
+    " ",
+    "\u00a0",
+    "e\u0301",
+    "‐",
+    "CC BY ",
+    "creativecommons.org/licenses/by/",
+    "http://",
+    "the ",
+    "A",
+    "1",
+    "1.",
+    "PMC",
+    "X-ray ",
+    "and ",
+    "Panel ",
+    "left panel, ",
+    "s ",
+    "?",
+    "'",
+    "“",
+    ".1-",
+    "U.S. ",
+    "a.b",
+    "/",
+    "..",
+    "%",
+    "&lt;",
+    "<b/>",
+    "<sup>1</sup>",
+    "10<sup>-3</sup>",
+    "not ",
+    "creative commons attribution ",
+    "4.0 ",
+    "(Fig. 1",
+    "noncommercial ",
+    "MRI CT ",
+    "xray,",
+    "A-",
+    "retract",
+    "20",
+    "2019 ",
+    "-",
+    ", ",
+    "#",
+    "?\n",
+    "\t",
+    "(A-",
+    "[",
+]
 PLACES = {
-    "title": "A title", "journal": "J Test", "caption": "Chest <bold>X-ray</bold>", "body": "As ", "label": "Figure 1",
-    "licence": "Open.", "href": "https://creativecommons.org/licenses/by/4.0/", "doi": "88", "graphic": "g1",
-    "id": "F1", "year": "2019", "type": "case-report",
-}  # fmt: skip
+    "title": "A title",
+    "journal": "J Test",
+    "caption": "Chest <bold>X-ray</bold>",
+    "body": "As ",
+    "label": "Figure 1",
+    "licence": "Open.",
+    "href": "https://creativecommons.org/licenses/by/4.0/",
+    "doi": "88",
+    "graphic": "g1",
+    "id": "F1",
+    "year": "2019",
+    "type": "case-report",
+}
 
 
 def _poison(rng: random.Random) -> bytes:
@@ -190,11 +300,36 @@ def _poison(rng: random.Random) -> bytes:
 
 def _empty(rng: random.Random) -> bytes:
     return rng.choice(
-        [b"", b" ", b"\0", b"<", b"<a", b"<a/>", b"<article/>", b"<article></article>", b"<?xml?>", b"not xml", b"%PDF-1.7",
-         b"\x1f\x8b", b"<!DOCTYPE article>", b"<!DOCTYPE article [", b"<html><body/></html>", b"\xef\xbb\xbf", b"\xff\xfe",
-         b"<article><body><fig/></body></article>", b"<fig/>", b"<article xmlns='x'/>", b"\xff\xfe<\0a\0", b"<!--", b"]]>",
-         b"<article><front><article-meta/></front></article>", b"<a:article/>", b"{}", b"<article\n" * 1000]
-    )  # fmt: skip
+        [
+            b"",
+            b" ",
+            b"\0",
+            b"<",
+            b"<a",
+            b"<a/>",
+            b"<article/>",
+            b"<article></article>",
+            b"<?xml?>",
+            b"not xml",
+            b"%PDF-1.7",
+            b"\x1f\x8b",
+            b"<!DOCTYPE article>",
+            b"<!DOCTYPE article [",
+            b"<html><body/></html>",
+            b"\xef\xbb\xbf",
+            b"\xff\xfe",
+            b"<article><body><fig/></body></article>",
+            b"<fig/>",
+            b"<article xmlns='x'/>",
+            b"\xff\xfe<\0a\0",
+            b"<!--",
+            b"]]>",
+            b"<article><front><article-meta/></front></article>",
+            b"<a:article/>",
+            b"{}",
+            b"<article\n" * 1000,
+        ]
+    )
 
 
 def _namespaces(rng: random.Random) -> bytes:
@@ -241,10 +376,21 @@ def _licences(rng: random.Random) -> bytes:
 
 _BENT = {"flip": flip, "cut": cut, "splice": splice, "swap tags": _swap, "rename": _rename}
 _TEXTS = {
-    "deep": _deep, "huge": _huge, "many figures": _many_figures, "many articles": _many_articles, "ranges": _ranges,
-    "poison": _poison, "poison 2": _poison, "poison 3": _poison, "poison 4": _poison, "poison 5": _poison,
-    "empty": _empty, "namespaces": _namespaces, "attributes": _attributes, "licences": _licences,
-}  # fmt: skip
+    "deep": _deep,
+    "huge": _huge,
+    "many figures": _many_figures,
+    "many articles": _many_articles,
+    "ranges": _ranges,
+    "poison": _poison,
+    "poison 2": _poison,
+    "poison 3": _poison,
+    "poison 4": _poison,
+    "poison 5": _poison,
+    "empty": _empty,
+    "namespaces": _namespaces,
+    "attributes": _attributes,
+    "licences": _licences,
+}
 MAKERS = (
     {f"xml {name}": _bent(bend) for name, bend in _BENT.items()}
     | {f"xml {name}": _text(make) for name, make in _TEXTS.items()}

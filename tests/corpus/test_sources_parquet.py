@@ -6,7 +6,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from packages import encoded, package, pixels
+from packages import encoded, fig, jats, package, pixels
 from PIL import Image
 
 from llavamed import artifact
@@ -150,6 +150,29 @@ def test_a_corpus_chosen_from_again(corpora, tmp_path):
         assert max(row["width"], row["height"]) == 32
         with Image.open(io.BytesIO(row["image"]["bytes"])) as image:
             assert image.size == (row["width"], row["height"])
+
+
+def test_panels_of_a_corpus_are_those_it_has(tmp_path):
+    whole = Image.new("RGB", (420, 200), "white")
+    for n in range(2):
+        whole.paste(pixels(n, 200), (220 * n, 0))
+    folder = package(
+        tmp_path / "in", "PMC1", n=1, xml=jats(fig(1, "Findings. (A) A CT scan. (B) An MRI."), ids="pmc:1")
+    )
+    whole.save(folder / "g1.jpg", quality=95)
+    build([tmp_path / "in"], tmp_path / "whole")
+    build([tmp_path / "in"], tmp_path / "split", panels="split")
+    assert sorted(rows(tmp_path / "split")) == ["PMC1_F1_A", "PMC1_F1_B"]
+    build([tmp_path / "whole"], tmp_path / "later", panels="split")
+    build([tmp_path / "split"], tmp_path / "again", panels="split")
+    assert rows(tmp_path / "again") == rows(tmp_path / "split")
+    for key, row in rows(tmp_path / "later").items():
+        before = rows(tmp_path / "split")[key]
+        assert [row[name] for name in ("fig_caption", "width", "height")] == [
+            before[name] for name in ("fig_caption", "width", "height")
+        ]
+    build([tmp_path / "whole"], tmp_path / "small", max_side=210)
+    assert rows(tmp_path / "small")["PMC1_F1"]["panels"][1]["box"][2] <= 210
 
 
 def test_what_was_stated_stays(tmp_path):

@@ -34,7 +34,7 @@ class Entry:
     look at its pictures. `flags`: what must be known of a picture ("burned_in_text"). `dropped`: identifying tags that
     were not taken over, by name. `modality`: kinds of image that the source itself states, `[{name, confidence,
     source}]`. `source`: the file it was read from, where an item holds several. `earlier`: its row in another corpus,
-    whose picture (if it is small enough), split and day of collection are kept.
+    whose picture (if it is small enough), kinds, panels, split and day of collection are kept.
     """
 
     text: Json

@@ -53,12 +53,13 @@ def rows(entry: Entry, options: Options) -> Iterator[tuple[Json, Problem | None]
         return
     small = shrink(whole.image, options.max_side)
     caption = text["fig_caption"] or ""
-    panels = panels_of(small, caption)
-    kinds = _kinds(entry.modality, caption, text["in_text_mention"] or [])
+    earlier = entry.earlier
+    panels = _panels(earlier, small) if earlier else panels_of(small, caption)
+    kinds = earlier["modality"] if earlier else _kinds(entry.modality, caption, text["in_text_mention"] or [])
     row = text | {
         "flags": [*entry.flags, *whole.flags],
-        "split": entry.earlier["split"] if entry.earlier else split_of(entry.group),
-        "modality": kinds,
+        "split": earlier["split"] if earlier else split_of(entry.group),
+        "modality": kinds or [],
         "panels": [],
         "single_plot": True,
     }
@@ -68,9 +69,19 @@ def rows(entry: Entry, options: Options) -> Iterator[tuple[Json, Problem | None]
             yield _check(part, picture, image, whole, options)
         return
     row["panels"] = [panel._asdict() for panel in panels]
-    row["single_plot"] = not is_compound(small, caption, panels)
-    earlier = keep(entry.earlier["image"]["bytes"], text["pair_id"], options.max_side) if entry.earlier else None
-    yield _check(row, earlier or store(small, text["pair_id"], whole.lossless), small, whole, options)
+    row["single_plot"] = earlier["single_plot"] if earlier else not is_compound(small, caption, panels)
+    kept = keep(earlier["image"]["bytes"], text["pair_id"], options.max_side) if earlier else None
+    yield _check(row, kept or store(small, text["pair_id"], whole.lossless), small, whole, options)
+
+
+def _panels(earlier: Json, small: Image.Image) -> list[Panel]:
+    """The panels that a row of a corpus has, in the picture as large as it is now."""
+    scale = small.width / (earlier["width"] or small.width)
+    panels = []
+    for panel in earlier["panels"] or []:
+        left, top, right, bottom = (round(side * scale) for side in panel["box"])
+        panels.append(Panel((left, top, right, bottom), panel["label"], panel["subcaption"]))
+    return panels
 
 
 def _cut(

@@ -16,9 +16,9 @@ from llavamed.corpus.sources.files import PART, below, day
 from llavamed.errors import InputError
 
 SUFFIX = ".parquet"
-_OURS = {"pair_id", "fig_caption", "image", "sha256", "phash", "split", "flags", "source", "collected"}
+_OURS = {"pair_id", "fig_caption", "image", "width", "modality", "panels", "single_plot", "flags", "split", "source",
+         "collected"}  # fmt: skip
 _BATCH = 16  # rows in memory at a time
-_STATED = ("label: ", "DICOM ")  # how a kind of image begins that a source stated, and no words told
 
 
 @dataclass(frozen=True)
@@ -149,12 +149,10 @@ def _ours(record: Json) -> Entry:
     data = (record["image"] or {}).get("bytes")
     if not data:
         raise Problem("image_missing", "no bytes")
-    stated = [kind for kind in record.get("modality") or [] if str(kind["source"]).startswith(_STATED)]
     return Entry(
         {key: record.get(key) for key in TEXT},
         graphics=[Graphic(record["pair_id"], [Candidate(record["pair_id"], lambda: data)])],
         flags=record["flags"] or [],
-        modality=stated,
         source=record["source"],
         earlier=record,
     )

@@ -56,11 +56,12 @@ def mentions(article: Element, index: Index, xrefs: list[Element], everywhere: b
             raise Problem("too_many_mentions", f"over {len(citations):,} citations in one paragraph")
         if not citations:
             continue
-        spans = sentence_spans(text, until=max(offset for offset, _, _ in citations))
+        spans = sentence_spans(text, until=max(last for _, last, _, _ in citations))
         begins = [begin for begin, _ in spans]
         said: dict[tuple[int, int], str] = {}
-        for offset, figure, source in citations:
-            span = _cut(text, spans[bisect_right(begins, offset) - 1], offset)
+        for first, last, figure, source in citations:
+            begin = spans[bisect_right(begins, first) - 1][0]  # no sentence ends within a citation, as in "Fig. 9. B"
+            span = _cut(text, (begin, spans[bisect_right(begins, last) - 1][1]), first)
             sentence = said.get(span) or said.setdefault(span, text[span[0] : span[1]].strip())
             known = found[figure].get(sentence)
             if known is None or _SOURCES.index(source) < _SOURCES.index(known):
@@ -125,15 +126,15 @@ def _citing_blocks(xrefs: list[Element], ids: dict[str, list[int]]) -> dict[Elem
     return dict.fromkeys(blocks.values())
 
 
-def _citations(marked: Run, text: str, index: Index, block: Element) -> Iterator[tuple[int, int, str]]:
-    """(offset in the text, figure, source) for every figure that a block names or reaches."""
+def _citations(marked: Run, text: str, index: Index, block: Element) -> Iterator[tuple[int, int, int, str]]:
+    """(offset of its first and last character, figure, source) for every figure that a block names or reaches."""
     tagged = []
     for begin, end, xref in marked.spans:
         cited = [figure for name in xref.get("rid", "").split() for figure in index.ids.get(name, ())]
         if cited and text:
             # One without text of its own belongs to what came before; one that begins with a space, to what follows.
             offset = min(begin + (text[begin : begin + 1] == " " and begin < end), len(text) - 1)
-            yield from ((offset, figure, "xref") for figure in dict.fromkeys(cited))
+            yield from ((offset, max(offset, end - 1), figure, "xref") for figure in dict.fromkeys(cited))
             tagged.append((begin, end, cited))
     for found in ranges(text, tagged) if tagged else ():
         touched = touching(tagged, found.begin, found.end)
@@ -141,18 +142,18 @@ def _citations(marked: Run, text: str, index: Index, block: Element) -> Iterator
         series = {(part, name) for part, name, number in places if number in (found.first, found.last)}
         for number in range(found.first, found.last + 1):
             reached = [figure for part, name in series for figure in index.at.get((part, name, number), ())]
-            yield from ((found.begin, figure, "range") for figure in reached)
+            yield from ((found.begin, found.end - 1, figure, "range") for figure in reached)
     yield from _plain(marked, text, index, block)
 
 
-def _plain(marked: Run, text: str, index: Index, block: Element) -> Iterator[tuple[int, int, str]]:
+def _plain(marked: Run, text: str, index: Index, block: Element) -> Iterator[tuple[int, int, int, str]]:
     """The citations without a tag that can mean one figure only."""
     for found in plain(text, marked.spans):
         figures = index.stated.get((_part(block), found.series, found.number), ())
         around = {index.figures.get(e) for e in (block, *block.iterancestors("fig"))}
         silent = block.tag == "label" or next(block.iterancestors("ref", "ref-list"), None) is not None
         if len(figures) == 1 and figures[0] not in around and not silent:
-            yield found.begin, figures[0], "text"
+            yield found.begin, found.end - 1, figures[0], "text"
 
 
 def _cut(text: str, span: tuple[int, int], offset: int) -> tuple[int, int]:

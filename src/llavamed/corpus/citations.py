@@ -53,7 +53,9 @@ def ranges(text: str, tagged: Sequence[Span]) -> Iterator[Range]:
 
 
 # The literal first letters let the search skip most of a text.
-_WORDS = [re.compile(rf"{word}(?:ure|ura|URE)?([sS]?)\b\.?\s?(?=[A-Z]{{0,2}}\d)") for word in (r"Fig", r"fig", r"FIG")]
+_WORDS = {
+    word: re.compile(rf"{word}(?:ure|ura|URE)?([sS]?)\b\.?\s?(?=[A-Z]{{0,2}}\d)") for word in ("Fig", "fig", "FIG")
+}
 _ITEM = re.compile(
     r"([A-Z]{0,2})(\d{1,3})(?!\d|[.,]\d)"
     rf"(?:\s?[A-Za-z](?!\w))?(?:(?:\s?[{DASH},/&]\s?|,?\sand\s)[A-Za-z](?!\w))*"
@@ -86,8 +88,8 @@ def plain(text: str, tagged: Sequence[Span]) -> Iterator[Plain]:
 
     Not those of other documents, and not "Figure 4" of "Figure 4—figure supplement 1".
     """
-    for pattern in _WORDS:
-        for match in pattern.finditer(text) if pattern.pattern[:3] in text else ():
+    for word, pattern in _WORDS.items():
+        for match in pattern.finditer(text) if word in text else ():
             if not match[1] and touching(tagged, match.end(), match.end() + 1):
                 continue  # most are: look no further
             found = [one for one in _listed(text, match) if not touching(tagged, one.begin, one.end)]

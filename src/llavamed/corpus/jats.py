@@ -19,7 +19,8 @@ Element = etree._Element
 MAX_BYTES = 100_000_000
 MAX_TEXT = 20_000_000  # characters of an article's captions and mentions: more were made to fill the memory
 _ENTITY = re.compile(rb"&([A-Za-z][A-Za-z0-9]{1,31});")
-_MARK = b"<cut-ref-list/>"
+_MARK = b"<cut-out/>"
+_DULL = ((b"<ref-list", b"</ref-list>"), (b"<table>", b"</table>"), (b"<table ", b"</table>"))
 _KEPT = (b"amp", b"lt", b"gt", b"quot", b"apos")
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
 _NO_FIGURE = frozenset(["fig"])
@@ -86,7 +87,7 @@ def parse(data: bytes) -> list[Article]:
             too_many_mentions, too_much_text.
     """
     data, encoding = _utf8(data)
-    root, data = _without_references(data, encoding) or (_tree(data, encoding), data)
+    root, data = _lightened(data, encoding) or (_tree(data, encoding), data)
     if b"xmlns=" in data or root.tag != "article":
         _strip_namespaces(root)
     articles = [root] if root.tag == "article" else _outermost(root)
@@ -111,27 +112,35 @@ def _utf8(data: bytes) -> tuple[bytes, str | None]:
         raise Problem("not_xml", str(error)) from None
 
 
-def _without_references(data: bytes, encoding: str | None) -> tuple[Element, bytes] | None:
-    """The tree without its reference lists, half of what there is to parse, and its bytes; None if that is not safe.
+def _lightened(data: bytes, encoding: str | None) -> tuple[Element, bytes] | None:
+    """The tree without reference lists and tables, most of what there is to parse, and its bytes; None if not safe.
 
-    They hold nothing that is asked for, unless a figure stands or is cited there. What looks like a list but is none,
-    in a comment say, or a list within a list, leaves a tree that is broken or has too few marks.
+    They hold nothing that is asked for, unless a figure stands or is cited there: then they stay. What looks like one
+    but is none, in a comment say, or one within another, leaves a tree that is broken or has too few marks.
     """
-    pieces, marks, begin = [], 0, data.find(b"<ref-list")
-    end = 0
-    while begin >= 0 and (close := data.find(b"</ref-list>", begin)) >= 0:
-        if b"fig" not in (listed := data[begin:close]) or (b"<fig" not in listed and b'"fig"' not in listed):
-            pieces += [data[end:begin], _MARK]
-            marks, end = marks + 1, close + len(b"</ref-list>")
-        begin = data.find(b"<ref-list", close)
+    marks = 0
+    for opening, closing in _DULL:
+        pieces, end, begin = [], 0, data.find(opening)
+        while begin >= 0 and (close := data.find(closing, begin)) >= 0:
+            if not _speaks_of_figures(data[begin:close]):
+                pieces += [data[end:begin], _MARK]
+                end = close + len(closing)
+            begin = data.find(opening, close)
+        marks += len(pieces) // 2
+        data = b"".join([*pieces, data[end:]]) if pieces else data
     if not marks:
         return None
-    data = b"".join([*pieces, data[end:]])
     try:
         root = _tree(data, encoding)
     except Problem:
         return None
-    return (root, data) if sum(1 for _ in root.iter("{*}cut-ref-list")) == marks else None
+    return (root, data) if sum(1 for _ in root.iter("{*}cut-out")) == marks else None
+
+
+def _speaks_of_figures(part: bytes) -> bool:
+    if b"fig" in part or b"Fig" in part or b"FIG" in part:
+        return True
+    return part.count(b"<xref") != sum(part.count(b'ref-type="%b"' % kind) for kind in (b"bibr", b"fn", b"table-fn"))
 
 
 def _tree(data: bytes, encoding: str | None) -> Element:

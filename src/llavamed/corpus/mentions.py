@@ -20,6 +20,8 @@ MAX_SENTENCE = 5_000  # characters
 
 _SOURCES = ("xref", "range", "text")  # best first
 _ENDS = BLOCKS | SILENT
+# The blocks that hold text themselves, not only other blocks.
+_TEXTUAL = ("code", "entry", "license-p", "p", "preformat", "subtitle", "td", "term", "th", "title", "verse-line")
 _NUMBER = re.compile(r"(.*?)(\d{1,6})\D*$", re.S)
 _STATED = re.compile(r"\W*fig(?:ure|ura)?s?\b\W*[A-Z]{0,2}\d+", re.IGNORECASE)
 
@@ -45,8 +47,8 @@ def mentions(article: Element, index: Index, xrefs: list[Element], everywhere: b
     """
     found: list[dict[str, str]] = [{} for _ in index.figures]
     blocks = _citing_blocks(xrefs, index.ids)
-    if everywhere and index.figures:
-        blocks = dict.fromkeys(article.iter(*BLOCKS)) | blocks
+    if everywhere:
+        blocks = dict.fromkeys(e for e in article.iter(*_TEXTUAL) if e in blocks or _says_figure(e)) | blocks
     count = 0
     for block in blocks:
         marked = run(block)
@@ -70,6 +72,12 @@ def mentions(article: Element, index: Index, xrefs: list[Element], everywhere: b
         if count > MAX_MENTIONS:
             raise Problem("too_many_mentions", f"over {MAX_MENTIONS:,} in one article")
     return found
+
+
+def _says_figure(block: Element) -> bool:
+    """Whether the word is in it, or in a block inside it."""
+    text: str = etree.tostring(block, method="text", encoding="unicode", with_tail=False)
+    return "Fig" in text or "fig" in text or "FIG" in text
 
 
 def index_of(article: Element, figures: list[Element], xrefs: list[Element]) -> Index:

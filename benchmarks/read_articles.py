@@ -1,0 +1,119 @@
+"""JATS bytes -> records: `jats.parse` beside lxml alone and pubmed_parser, on one core and the same files in memory.
+
+    python benchmarks/read_articles.py ../shared/data/articles_xml.tar.xz [--repeat N] [--times N] [--json FILE]
+
+The sides take turns; of the CPU seconds of each the least counts. pubmed_parser: its caption, paragraph and article
+functions; what they raise is counted. `--times`: how often the files are read for the peak memory of a worker.
+Needs the `bench` extra.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import resource
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pubmed_parser
+from lxml import etree
+
+from llavamed.corpus import jats
+
+THEIRS = (pubmed_parser.parse_pubmed_caption, pubmed_parser.parse_pubmed_paragraph, pubmed_parser.parse_pubmed_xml)
+SHARD = 50  # files
+
+
+def load(path: Path) -> list[bytes]:
+    """The files of the archive."""
+    with tarfile.open(path) as tar:
+        return [tar.extractfile(member).read() for member in tar if member.isfile()]
+
+
+def ours(files: list[bytes]) -> dict[str, int]:
+    """What `jats.parse` finds."""
+    found = {"figures": 0, "mentions": 0}
+    for data in files:
+        for article in jats.parse(data):
+            found["figures"] += len(article.figures)
+            found["mentions"] += sum(len(figure.in_text_mention) for figure in article.figures)
+    return found
+
+
+def lxml_alone(files: list[bytes]) -> dict[str, int]:
+    """The trees, and nothing out of them."""
+    return {"trees": sum(etree.fromstring(data) is not None for data in files)}
+
+
+def theirs(files: list[bytes]) -> dict[str, int]:
+    """What pubmed_parser finds; a stream is its fastest way to read what is in memory."""
+    found = {"failed": 0, "figures": 0}
+    for data in files:
+        for function in THEIRS:
+            try:
+                result = function(io.BytesIO(data))
+            except Exception:
+                found["failed"] += 1
+            else:
+                found["figures"] += len(result or ()) if function is THEIRS[0] else 0
+    return found
+
+
+def seconds(side: Callable[[list[bytes]], dict[str, int]], files: list[bytes]) -> tuple[float, dict[str, int]]:
+    """CPU seconds of one run, and what it found."""
+    begin = time.process_time()
+    with contextlib.redirect_stdout(io.StringIO()):
+        found = side(files)
+    return time.process_time() - begin, found
+
+
+def read_shard(job: tuple[Path, int, int]) -> tuple[int, float]:
+    """(peak memory of this process in MB, CPU seconds) after the shard; its files are read from disk, as in a run."""
+    folder, first, last = job
+    begin = time.process_time()
+    for n in range(first, last):
+        jats.parse((folder / str(n)).read_bytes())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, time.process_time() - begin
+
+
+def shards(folder: Path, count: int, times: int) -> list[tuple[Path, int, int]]:
+    """Every file `times` times."""
+    return [(folder, n, min(n + SHARD, count)) for _ in range(times) for n in range(0, count, SHARD)]
+
+
+def main() -> None:
+    """Print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--times", type=int, default=10)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    files = load(options.archive)
+    sides = {"ours": ours, "lxml": lxml_alone, "pubmed_parser": theirs}
+    least: dict[str, float] = {}
+    found: dict[str, dict[str, int]] = {}
+    for _ in range(options.repeat):
+        for name, side in sides.items():
+            took, found[name] = seconds(side, files)
+            least[name] = min(took, least.get(name, took))
+    result = {
+        "files": len(files),
+        "MB": round(sum(map(len, files)) / 1e6, 1),
+        "cpu_seconds": {name: round(value, 3) for name, value in least.items()},
+        "found": found,
+        "ours / lxml": round(least["ours"] / least["lxml"], 2),
+        "pubmed_parser / ours": round(least["pubmed_parser"] / least["ours"], 2),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+    }
+    print(json.dumps(result, indent=2))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -217,3 +217,186 @@ def test_every_citation_is_found(rids, random):
     found = {f.fig_id: f.in_text_mention for f in only(jats("".join(parts))).figures}
     for name, sentences in found.items():
         assert sentences == [f"It is cite{i} here." for i, rid in enumerate(rids) if name in rid.split()]
+
+
+META = (
+    "<article-categories><subj-group><subject>Heart</subject><subj-group><subject>Valve</subject>"
+    "<subject>Heart</subject></subj-group></subj-group></article-categories>"
+)
+
+
+def with_meta(xml, **options):
+    return jats(**options).replace(b"<title-group>", f"{xml}<title-group>".encode(), 1)
+
+
+@pytest.mark.parametrize(
+    ("dates", "published"),
+    [
+        ('<pub-date pub-type="epub"><day>7</day><month>3</month><year>2018</year></pub-date>', "2018-03-07"),
+        ('<pub-date date-type="pub"><month>Mar</month><year>2018</year></pub-date>', "2018-03"),
+        ('<pub-date pub-type="collection"><season>Spring</season><year>2018</year></pub-date>', "2018"),
+        ('<pub-date iso-8601-date="2018-12-31"/>', "2018-12-31"),
+        ('<pub-date pub-type="ppub"><month>6</month><year>2019</year></pub-date>', "2019-06"),
+        ('<pub-date pub-type="pmc-release"><year>2001</year></pub-date>', "2019"),
+        ('<pub-date pub-type="epub"><day>40</day><month>13</month><year>2018</year></pub-date>', "2018"),
+    ],
+)
+def test_earliest_date_as_precise_as_stated(dates, published):
+    article = only(with_meta(dates))
+    assert (article.published, article.year) == (published, int(published[:4]))
+
+
+def test_subjects_and_hosts():
+    links = "".join(f'<self-uri xlink:href="{to}"/>' for to in ("https://WWW.Example.org:80/a", "a.pdf", "//["))
+    article = only(with_meta(META + links))
+    assert article.subjects == ["Heart", "Valve"]
+    assert article.hosts == ["www.example.org"]
+
+
+def test_notices():
+    links = (
+        '<related-article related-article-type="retraction-forward" xlink:href="https://doi.org/10.1371/x.1"/>'
+        '<related-article related-article-type="companion" xlink:href="10.1371/y"/>'
+        '<related-article related-article-type="object-of-concern" ext-link-type="pmc">PMC5</related-article>'
+    )
+    assert only(with_meta(links)).notices == ["retraction-forward 10.1371/x.1", "object-of-concern PMC5"]
+    data = with_meta("", ids="doi:10.1/x").replace(b"case-report", b"correction").replace(b"10.1/x", b"10.1000/x")
+    assert only(data).notices == ["correction 10.1000/x"]
+
+
+@pytest.mark.parametrize(
+    ("inside", "graphics"),
+    [
+        ('<graphic xlink:href="g2a"/><graphic xlink:href="g2b"/>', [["g2a"], ["g2b"]]),
+        ('<graphic xlink:href="g.gif"/><graphic xlink:href="g.tif"/>', [["g.tif", "g.gif"]]),
+        ('<graphic xlink:href="g1"/><graphic xlink:href="t" content-type="thumbnail"/>', [["g1", "t"]]),
+        (
+            '<alternatives><graphic xlink:href="a.jpg"/><graphic xlink:href="b.tif"/></alternatives>',
+            [["b.tif", "a.jpg"]],
+        ),
+        ('<media xlink:href="film.mp4"/>', [["film.mp4"]]),
+        ('<media xlink:href="film.mp4"/><graphic xlink:href="g"/>', [["g"]]),
+        ('<supplementary-material><media xlink:href="d.xls"/></supplementary-material>', []),
+    ],
+)
+def test_a_list_for_each_image(inside, graphics):
+    (figure,) = only(jats(f'<fig id="F1">{inside}</fig>')).figures
+    assert figure.graphics == graphics
+
+
+def test_sub_articles_are_named():
+    parts = b'<sub-article article-type="reply"><body>' + fig(8).encode() + b"</body></sub-article>"
+    parts += b'<response response-type="comment"><body>' + fig(9).encode() + b"</body></response>"
+    article = only(jats(fig(1)).replace(b"</article>", parts + b"</article>"))
+    assert [figure.sub_article for figure in article.figures] == [None, "reply", "comment"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reached"),
+    [
+        ("see Figure 3", [3]),
+        ("see (Fig. 3B)", [3]),
+        ("FIG. 3 shows", [3]),
+        ("in Figs 2 and 4", [2, 4]),
+        ("in Figures 2, 3 and 5", [2, 3, 5]),
+        ("in figs. 2-4", [2, 3, 4]),
+        ("in Figures 2 to 4", [2, 3, 4]),
+        ("<bold>Fig</bold>. 3 shows", [3]),
+        (f"{cite(1, 'Figs 1')} and 3", [1, 3]),
+        ("in Fig. 2 and 3 patients", [2]),
+        ("in Fig. S3", []),
+        ("in Supplementary Figure 3", []),
+        ("Additional file 1: Figure 3", []),
+        ("in Fig. 3 of ref. [12]", []),
+        ("in Figure 3 in Smith et al.", []),
+        ("as their Fig. 3", []),
+        ("of [12], Fig. 3", []),
+        ("in Figure 9", []),
+        ("config 3 was set", []),
+        ("in Figure 3.5", []),
+        ("in Figure 4—figure supplement 1", []),
+        ('<xref ref-type="supplementary-material" rid="S1">Figure 3</xref>', []),
+    ],
+)
+def test_citations_without_a_tag(text, reached):
+    figures = only(jats(f"<p>It is {text}, it seems.</p>" + "".join(fig(n) for n in range(1, 7)))).figures
+    assert [n for n, figure in enumerate(figures, start=1) if figure.in_text_mention] == reached
+    sources = {source for figure in figures for source in figure.mention_source}
+    assert sources <= {"xref", "text"}
+
+
+def test_how_each_mention_cites():
+    body = f"<p>A {cite(1, 'Figs 1')}–{cite(3, '3')}. Then Figure 2 again.</p>" + fig(1) + fig(2) + fig(3)
+    sources = [figure.mention_source for figure in only(jats(body)).figures]
+    assert sources == [["xref"], ["range", "text"], ["xref"]]
+
+
+def test_supplementary_figures_that_exist():
+    body = "<p>See Fig. S1. See Supplementary Figure 2. See Figure 1.</p>"
+    body += fig(1, label="Figure S1") + fig(2, label="Supplementary Figure 2") + fig(3, label="Figure 1")
+    assert mentions(body) == [["See Fig. S1."], ["See Supplementary Figure 2."], ["See Figure 1."]]
+
+
+def test_ambiguous_or_own_numbers_are_no_citations():
+    assert mentions("<p>See Figure 1.</p>" + fig(1) + fig(2, label="Figure 1")) == [[], []]
+    assert mentions(fig(1, "Figure 1 shows it.")) == [[]]
+    assert mentions(fig(1) + fig(2, "As Figure 1 shows.")) == [["As Figure 1 shows."], []]
+
+
+def test_an_article_without_labels_or_tags():
+    plain = '<fig id="Ch.F{0}"><caption><p>A.</p></caption></fig>'
+    assert mentions("<p>It is (Fig. 2).</p>" + plain.format(1) + plain.format(2)) == [[], ["It is (Fig. 2)."]]
+    assert mentions("<p>It is (Fig. 2).</p>" + plain.format(7) + plain.format(8)) == [[], []]
+
+
+LISTS = [
+    "<ref-list><ref>{0}</ref></ref-list>",
+    "<table-wrap><table><tr><td>{0}</td></tr></table></table-wrap>",
+    "<ref-list><ref-list>{0}</ref-list></ref-list>",
+    "<!-- <ref-list> --><p>{0}</p><ref-list/>",
+    "<!-- <table> --><p>{0}</p><table></table>",
+    "<ref-list><!-- </ref-list> --><p>{0}</p></ref-list>",
+    "<p><![CDATA[<table>]]>{0}</p><table></table>",
+    "<cut-out/><p>{0}</p><ref-list><ref/></ref-list>",
+]
+
+
+@pytest.mark.parametrize("around", LISTS)
+def test_what_is_not_parsed_hides_nothing(around):
+    cited = '<xref rid="F1">Chart</xref> here'
+    body = around.format(cited) + fig(1) + around.format(fig(2)) + "<p>Last.</p>" + fig(3)
+    first, second, third = only(jats(body)).figures
+    assert [mention.split("]]>")[-1].removeprefix("<table>") for mention in first.in_text_mention] == ["Chart here"]
+    assert (second.fig_id, third.fig_id) == ("F2", "F3")
+
+
+def test_no_sentence_ends_within_a_citation():
+    assert mentions(f"<p>It is {cite(1, 'Fig. 9. B')} here. Next.</p>" + fig(1)) == [["It is Fig. 9. B here."]]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<p>" + "<fig>" * 240 + "<b/>" * 200_000 + "</fig>" * 240 + "</p>",
+        "<p>" + cite(1) * 40_000 + "</p>" + fig(1) * 3_000,
+        "<p>" + "Fig. 1. " * 200_000 + "</p>" + fig(1),
+        "<p>" + "Figs 1-" * 200_000 + f"{cite(1)}</p>" + fig(1),
+        "<fig-group id='G'><caption>" + "a " * 500_000 + "</caption>" + fig(1) * 10_000 + "</fig-group>",
+        "<ref-list>" * 200_000,
+        '<article-id pub-id-type="doi">' + "10.123" * 300_000 + "</article-id>",
+    ],
+    ids=["nested", "same id", "plain", "ranges", "group", "lists", "doi"],
+)
+def test_large_and_hostile(body):
+    """What takes quadratic time would take minutes."""
+    with suppress(Problem):
+        parse(jats(body))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.sampled_from(["–", "-", " to ", " through "]), st.booleans())
+def test_ranges_reach_all_between(first, last, joint, tagged):
+    ends = (cite(first, str(first)), cite(last, str(last))) if tagged else (first, last)
+    figures = only(jats(f"<p>In Figs {ends[0]}{joint}{ends[1]} it is.</p>" + "".join(map(fig, range(1, 10))))).figures
+    reached = {n for n, figure in enumerate(figures, start=1) if figure.in_text_mention}
+    assert reached == (set(range(first, last + 1)) | {first, last} if first <= last else {first, last})

@@ -89,3 +89,41 @@ def test_flat_has_every_word_in_order(tree):
 def test_long_text_in_linear_time():
     p = etree.fromstring("<p>" + "Next <b>word.</b> " * 50_000 + "</p>")
     assert len(sentences(flat(p))) == 50_000
+
+
+@pytest.mark.parametrize(
+    ("math", "text"),
+    [
+        ("<mfrac><mi>a</mi><mi>b</mi></mfrac>", "a/b"),
+        ("<mfrac><mrow><mi>a</mi><mo>+</mo><mn>1</mn></mrow><msup><mi>x</mi><mn>2</mn></msup></mfrac>", "(a + 1)/x^2"),
+        ("<msubsup><mi>σ</mi><mi>G</mi><mn>2</mn></msubsup>", "σ_G^2"),
+        ("<mi>x</mi><mo>=</mo><mo>−</mo><mn>5</mn>", "x = −5"),
+        ("<mi>log</mi><mi>x</mi>", "log x"),
+        ("<msqrt><mn>2</mn></msqrt>", "√2"),
+        ("<mover><mi>x</mi><mo>¯</mo></mover>", "x\u0304"),
+        ("<mfenced><mi>a</mi><mi>b</mi></mfenced>", "(a, b)"),
+        ("<semantics><mi>α</mi><annotation>\\alpha</annotation></semantics>", "α"),
+        ("<mfrac><mi>a</mi></mfrac>", "a"),
+    ],
+)
+def test_mathml_on_one_line(math, text):
+    assert flat(etree.fromstring(f"<p>{'<math>'}{math}</math></p>")) == text
+    assert (
+        flat(etree.fromstring(f'<p xmlns:m="http://www.w3.org/1998/Math/MathML"><m:math>{math}</m:math></p>')) == text
+    )
+
+
+def test_tex_where_there_is_no_mathml():
+    tex = r"<tex-math>\documentclass{x}\begin{document}$$\frac{\alpha}{2}$$\end{document}</tex-math>"
+    assert flat(etree.fromstring(f"<p>a {tex} b</p>")) == "a α/2 b"
+    both = f"<alternatives>{tex}<math><mi>α</mi></math></alternatives>"
+    assert flat(etree.fromstring(f"<p>a {both} b</p>")) == "a α b"
+
+
+@given(st.text(alphabet="Fig. et al [1] AB12 c.", max_size=200), st.integers(0, 200))
+def test_sentences_up_to_an_offset(text, until):
+    text = " ".join(text.split())
+    spans = sentence_spans(text)
+    some = sentence_spans(text, until)
+    assert some == spans[: len(some)]
+    assert any(begin <= until < end for begin, end in some) or until >= len(text)

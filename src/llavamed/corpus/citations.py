@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from llavamed.corpus.problem import Problem
+
 DASH = r"\-‐‑‒–−"  # in a character class
 _RANGE = re.compile(
     rf"(?<!\w)S?(\d+)\s?[A-Za-z]?\)?\s?(?:[{DASH}]|to|through|thru)\s?(?:(?:figures?|figs?)\.?\s?)?S?(\d+)(?![\d%])",
@@ -125,25 +127,35 @@ def _listed(text: str, word: re.Match[str]) -> list[Plain]:
     return found
 
 
+MAX_PLAIN = 20_000  # of a file: more were made to fill the time
 _GAP = rb"(?:\s|&#?\w{2,6};|\xc2\xa0|\xe2\x80[\x80-\x8f\xaf]|<[^<>]{0,200}>){0,8}"
-_RAW = [
-    re.compile(word + rb"(?:ure|ura|URE)?([sS]?)\b(" + _GAP + rb"\.?" + _GAP + rb")([A-Z]{0,2})(\d{1,3})")
-    for word in (rb"Fig", rb"fig", rb"FIG")
-]
+_RAW = {
+    word: re.compile(word + rb"(?:ure|ura|URE)?([sS]?)\b(" + _GAP + rb"\.?" + _GAP + rb")([A-Z]{0,2})(\d{1,3})")
+    for word in (b"Fig", b"fig", b"FIG")
+}
 _NO_TEXT = (b"<xref", b"<label", b"<alt-text", b"<object-id")
 
 
 def plain_places(data: bytes) -> set[tuple[str, int]]:
-    """(letters, number) of what `plain` can find in the text of an XML file, and of some more. Most files have none."""
+    """(letters, number) of what `plain` can find in the text of an XML file, and of some more. Most files have none.
+
+    Raises:
+        Problem: too_many_mentions.
+    """
     found = set()
-    for pattern in _RAW:
-        for match in pattern.finditer(data):
+    count = 0
+    for word, pattern in _RAW.items():
+        for match in pattern.finditer(data) if word in data else ():
             before = data[max(0, match.start() - 300) : match.start()]
             tag = before.rfind(b"<")
             in_tag = tag > before.rfind(b">") or before.startswith(_NO_TEXT, max(tag, 0))
             if in_tag or before.rfind(b"<xref") > before.rfind(b"</xref") or b"<xref" in match[2]:
                 continue
-            found.add((match[3].decode().lower(), int(match[4])))
+            count += 1
+            if count > MAX_PLAIN:
+                raise Problem("too_many_mentions", f"over {MAX_PLAIN:,} without a tag in one file")
+            supplement = before.find(b"upp", -30) >= 0 or before.find(b"dditional", -30) >= 0
+            found.add(("s" if supplement else match[3].decode().lower(), int(match[4])))
             if match[1]:
                 after = data[match.end() : match.end() + 40]
                 found.update((a.decode().lower(), int(n)) for a, n in re.findall(rb"([A-Z]{0,2})(\d{1,3})", after))

@@ -20,7 +20,13 @@ MAX_BYTES = 100_000_000
 MAX_TEXT = 20_000_000  # characters of an article's captions and mentions: more were made to fill the memory
 _ENTITY = re.compile(rb"&([A-Za-z][A-Za-z0-9]{1,31});")
 _MARK = b"<cut-out/>"
-_DULL = ((b"<ref-list", b"</ref-list>"), (b"<table>", b"</table>"), (b"<table ", b"</table>"))
+# Begin and end of what is not parsed, and the bytes that speak against it: a list's titles may say "Fig. 1".
+_DULL = (
+    (b"<ref-list", b"</ref-list>", (b"<fig",)),
+    (b"<table>", b"</table>", (b"fig", b"Fig", b"FIG")),
+    (b"<table ", b"</table>", (b"fig", b"Fig", b"FIG")),
+)
+_NO_FIGURES = (b"bibr", b"fn", b"table-fn")
 _KEPT = (b"amp", b"lt", b"gt", b"quot", b"apos")
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
 _NO_FIGURE = frozenset(["fig"])
@@ -88,7 +94,7 @@ def parse(data: bytes) -> list[Article]:
     """
     data, encoding = _utf8(data)
     root, data = _lightened(data, encoding) or (_tree(data, encoding), data)
-    if b"xmlns=" in data or root.tag != "article":
+    if root.tag != "article":
         _strip_namespaces(root)
     articles = [root] if root.tag == "article" else _outermost(root)
     if not articles:
@@ -118,29 +124,34 @@ def _lightened(data: bytes, encoding: str | None) -> tuple[Element, bytes] | Non
     They hold nothing that is asked for, unless a figure stands or is cited there: then they stay. What looks like one
     but is none, in a comment say, or one within another, leaves a tree that is broken or has too few marks.
     """
-    marks = 0
-    for opening, closing in _DULL:
-        pieces, end, begin = [], 0, data.find(opening)
+    cuts: list[tuple[int, int]] = []
+    for opening, closing, words in _DULL:
+        begin = data.find(opening)
         while begin >= 0 and (close := data.find(closing, begin)) >= 0:
-            if not _speaks_of_figures(data[begin:close]):
-                pieces += [data[end:begin], _MARK]
-                end = close + len(closing)
+            if not _speaks_of_figures(data, begin, close, words):
+                cuts.append((begin, close + len(closing)))
             begin = data.find(opening, close)
-        marks += len(pieces) // 2
-        data = b"".join([*pieces, data[end:]]) if pieces else data
-    if not marks:
+    pieces, end = [], 0
+    for begin, close in sorted(cuts):
+        if begin >= end:  # not within another
+            pieces += [data[end:begin], _MARK]
+            end = close
+    if not cuts:
         return None
+    data = b"".join([*pieces, data[end:]])
     try:
         root = _tree(data, encoding)
     except Problem:
         return None
-    return (root, data) if sum(1 for _ in root.iter("{*}cut-out")) == marks else None
+    name = "cut-out" if root.tag == "article" else "{*}cut-out"
+    return (root, data) if sum(1 for _ in root.iter(name)) == len(pieces) // 2 else None
 
 
-def _speaks_of_figures(part: bytes) -> bool:
-    if b"fig" in part or b"Fig" in part or b"FIG" in part:
+def _speaks_of_figures(data: bytes, begin: int, end: int, words: tuple[bytes, ...]) -> bool:
+    if any(data.find(word, begin, end) >= 0 for word in words):
         return True
-    return part.count(b"<xref") != sum(part.count(b'ref-type="%b"' % kind) for kind in (b"bibr", b"fn", b"table-fn"))
+    xrefs = data.count(b"<xref", begin, end)
+    return xrefs > 0 and xrefs != sum(data.count(b'ref-type="%b"' % kind, begin, end) for kind in _NO_FIGURES)
 
 
 def _tree(data: bytes, encoding: str | None) -> Element:

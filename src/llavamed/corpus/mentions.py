@@ -65,10 +65,10 @@ def mentions(article: Element, index: Index, xrefs: list[Element], everywhere: b
             begin = spans[bisect_right(begins, first) - 1][0]  # no sentence ends within a citation, as in "Fig. 9. B"
             span = _cut(text, (begin, spans[bisect_right(begins, last) - 1][1]), first)
             sentence = said.get(span) or said.setdefault(span, text[span[0] : span[1]].strip())
-            known = found[figure].get(sentence)
-            if known is None or _SOURCES.index(source) < _SOURCES.index(known):
+            known = found[figure].setdefault(sentence, source)
+            if known != source and _SOURCES.index(source) < _SOURCES.index(known):
                 found[figure][sentence] = source
-                count += known is None
+        count += len(citations)
         if count > MAX_MENTIONS:
             raise Problem("too_many_mentions", f"over {MAX_MENTIONS:,} in one article")
     return found
@@ -138,7 +138,8 @@ def _citations(marked: Run, text: str, index: Index, block: Element) -> Iterator
     """(offset of its first and last character, figure, source) for every figure that a block names or reaches."""
     tagged = []
     for begin, end, xref in marked.spans:
-        cited = [figure for name in xref.get("rid", "").split() for figure in index.ids.get(name, ())]
+        rid = xref.get("rid", "")
+        cited = index.ids.get(rid) or [i for name in rid.split() for i in index.ids.get(name, ())]
         if cited and text:
             # One without text of its own belongs to what came before; one that begins with a space, to what follows.
             offset = min(begin + (text[begin : begin + 1] == " " and begin < end), len(text) - 1)
@@ -156,11 +157,14 @@ def _citations(marked: Run, text: str, index: Index, block: Element) -> Iterator
 
 def _plain(marked: Run, text: str, index: Index, block: Element) -> Iterator[tuple[int, int, int, str]]:
     """The citations without a tag that can mean one figure only."""
-    for found in plain(text, marked.spans):
-        figures = index.stated.get((_part(block), found.series, found.number), ())
-        around = {index.figures.get(e) for e in (block, *block.iterancestors("fig"))}
-        silent = block.tag == "label" or next(block.iterancestors("ref", "ref-list"), None) is not None
-        if len(figures) == 1 and figures[0] not in around and not silent:
+    cited = list(plain(text, marked.spans))
+    if not cited or block.tag == "label" or next(block.iterancestors("ref", "ref-list"), None) is not None:
+        return
+    part = _part(block)
+    around = {index.figures.get(e) for e in (block, *block.iterancestors("fig"))}
+    for found in cited:
+        figures = index.stated.get((part, found.series, found.number), ())
+        if len(figures) == 1 and figures[0] not in around:
             yield found.begin, found.end - 1, figures[0], "text"
 
 

@@ -209,8 +209,10 @@ def sentences(text: str) -> list[str]:
 
 def _ends(text: str, begin: int, stop: int, after: int) -> bool:
     """Whether the full stop at `stop`, with the next word at `after`, ends the sentence begun at `begin`."""
-    found = _WORD.search(text, max(begin, stop - _LONGEST_WORD), stop)
-    word = found[0] if found else ""
+    word = text[max(begin, text.rfind(" ", begin, stop) + 1, stop - _LONGEST_WORD) : stop]
+    if not word.isalnum():
+        found = _WORD.search(word)
+        word = found[0] if found else ""
     lower = word.lower().strip(",;")
     if lower in _NEVER:
         return False

@@ -14,16 +14,19 @@ import json
 import os
 import resource
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
-import pubmed_parser
 from lxml import etree
 
 from llavamed.corpus import jats
+from llavamed.engine import map_shards
 
-THEIRS = (pubmed_parser.parse_pubmed_caption, pubmed_parser.parse_pubmed_paragraph, pubmed_parser.parse_pubmed_xml)
+THEIRS = ("parse_pubmed_caption", "parse_pubmed_paragraph", "parse_pubmed_xml")
 SHARD = 50  # files
 
 
@@ -50,15 +53,17 @@ def lxml_alone(files: list[bytes]) -> dict[str, int]:
 
 def theirs(files: list[bytes]) -> dict[str, int]:
     """What pubmed_parser finds; a stream is its fastest way to read what is in memory."""
+    import pubmed_parser  # here: it is heavy, and no worker needs it
+
     found = {"failed": 0, "figures": 0}
     for data in files:
-        for function in THEIRS:
+        for name in THEIRS:
             try:
-                result = function(io.BytesIO(data))
+                result = getattr(pubmed_parser, name)(io.BytesIO(data))
             except Exception:
                 found["failed"] += 1
             else:
-                found["figures"] += len(result or ()) if function is THEIRS[0] else 0
+                found["figures"] += len(result or ()) if name == THEIRS[0] else 0
     return found
 
 
@@ -70,18 +75,28 @@ def seconds(side: Callable[[list[bytes]], dict[str, int]], files: list[bytes]) -
     return time.process_time() - begin, found
 
 
-def read_shard(job: tuple[Path, int, int]) -> tuple[int, float]:
-    """(peak memory of this process in MB, CPU seconds) after the shard; its files are read from disk, as in a run."""
+def read_shard(job: tuple[Path, int, int]) -> int:
+    """Peak memory of this process in MB after the shard; its files are read from disk, as in a run."""
     folder, first, last = job
-    begin = time.process_time()
     for n in range(first, last):
         jats.parse((folder / str(n)).read_bytes())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, time.process_time() - begin
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-def shards(folder: Path, count: int, times: int) -> list[tuple[Path, int, int]]:
-    """Every file `times` times."""
-    return [(folder, n, min(n + SHARD, count)) for _ in range(times) for n in range(0, count, SHARD)]
+def workers(folder: Path, count: int, times: int) -> dict[str, float]:
+    """Two processes beside one, in seconds of the clock; and the peak memory of a process after many articles."""
+    once = [(folder, n, min(n + SHARD, count)) for n in range(0, count, SHARD)]
+    took, peaks = {}, {}
+    for processes in (1, 2):
+        begin = time.perf_counter()
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            peaks[processes] = max(pool.map(read_shard, once * 2))
+        took[processes] = time.perf_counter() - begin
+    return {
+        "one process / two": round(took[1] / took[2], 2),
+        "peak MB of a worker": peaks[2],
+        f"peak MB of a worker, articles x {times}": max(map_shards(read_shard, once * times, workers=2)),
+    }
 
 
 def main() -> None:
@@ -96,6 +111,7 @@ def main() -> None:
     sides = {"ours": ours, "lxml": lxml_alone, "pubmed_parser": theirs}
     least: dict[str, float] = {}
     found: dict[str, dict[str, int]] = {}
+    theirs(files[:1])  # imports
     for _ in range(options.repeat):
         for name, side in sides.items():
             took, found[name] = seconds(side, files)
@@ -110,6 +126,12 @@ def main() -> None:
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),
     }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for n, data in enumerate(files):
+            (folder / str(n)).write_bytes(data)
+        del files
+        result |= workers(folder, result["files"], options.times)
     print(json.dumps(result, indent=2))
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")

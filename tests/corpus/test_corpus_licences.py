@@ -25,6 +25,17 @@ CC = "http://creativecommons.org/licenses"
         (None, "which permits unrestricted use, distribution, and reproduction in any medium", "", "CC-BY"),
         (None, "which permits unrestricted non-commercial use, distribution, and reproduction", "", "CC-BY-NC"),
         (None, "the Creative Commons CC0 public domain dedication", "", "CC0-1.0"),
+        (None, "Creative Commons License BY-NC-ND 4.0", "", "CC-BY-NC-ND-4.0"),
+        (None, "licensed under Creative Commons by the authors", "", "other"),
+        (None, "Creative Commons Attribution License; commercial and non-commercial use is allowed.", "", "CC-BY"),
+        (
+            None,
+            "CC BY 4.0. The Creative Commons Public Domain Dedication waiver (http://creativecommons.org/publicdomain/"
+            "zero/1.0/) applies to the data.",
+            "",
+            "CC-BY-4.0",
+        ),
+        (None, "This picture is not in the public domain.", "", "other"),
         (None, "This file is available for text mining.", "", "TDM"),
         (None, "This work is in the public domain.", "", "PDM-1.0"),
         ("https://opensource.org/license/mit", "", "", "MIT"),

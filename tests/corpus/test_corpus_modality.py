@@ -62,6 +62,7 @@ def test_kind(caption, kind):
         ("SEM images of the fibres.", {"microscopy"}),
         ("Growth of both strains (mean ± SEM).", {"plot"}),
         ("OCT of the macula.", {"fundus_oct"}),
+        ("Spectral-domain OCT of the macula.", {"fundus_oct"}),
         ("Oct4 expression in both lines.", {"plot"}),
         ("Optical coherence tomography after surgery.", {"fundus_oct"}),
         ("Computed tomography after surgery.", {"ct"}),

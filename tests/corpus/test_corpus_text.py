@@ -21,6 +21,9 @@ from llavamed.corpus.text import flat, run, sentence_spans, sentences
         "1. Methods of this work.",
         "As in U.S. Pharmacopeia grade salt.",
         "It fell at antennae–Fig. 2B,C of the set.",
+        "Seen in Fig. 2A-Fig. 2C here.",
+        "Wie in Abb. 1 und z. B. Abb. 2 gezeigt.",
+        "Показано на рис. 1 и далее.",
     ],
 )
 def test_one_sentence(text):
@@ -39,6 +42,9 @@ def test_one_sentence(text):
         ('He said "no." Then he left.', 2),
         ("It was given at 5 p.m. The patient slept.", 2),
         ("In 2010. 12 patients came.", 2),
+        ("It was seen by GC-MS. Models were fit.", 2),
+        ("Это видно. Далее т. е. здесь.", 2),
+        ("如图1所示。第二句图2。", 2),
         ("(It was normal.) α-Tocopherol was given.", 2),
     ],
 )

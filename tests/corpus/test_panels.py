@@ -155,6 +155,11 @@ def test_the_caption_lets_black_between_bodies_count():
         ("A Photograph of the hand. B Radiograph.", [("A", "Photograph of the hand."), ("B", "Radiograph.")]),
         ("Growth. a mRNA of p53. b protein of p53.", [("a", "mRNA of p53."), ("b", "protein of p53.")]),
         ("Panel A Curve. Panel B Plot.", [("A", "Curve."), ("B", "Plot.")]),
+        ("A – CT, B – MRI", [("A", "CT"), ("B", "MRI")]),
+        ("Image A: CT; image B: MRI", [("A", "CT"), ("B", "MRI")]),
+        ("(A)CT.(B)MRI.", [("A", "CT."), ("B", "MRI.")]),
+        ("CT(a) and MRI(b).", [("a", "CT"), ("b", "MRI")]),
+        ("（A）CT.（B）MRI.", [("A", "CT."), ("B", "MRI.")]),
         ("(a–c) CT. (d) MRI.", [("a", "CT."), ("b", "CT."), ("c", "CT."), ("d", "MRI.")]),
         ("(a)–(c) CT.", [("a", "CT."), ("b", "CT."), ("c", "CT.")]),
         ("(a) and (b) CT. (c) MRI.", [("a", "CT."), ("b", "CT."), ("c", "MRI.")]),
@@ -189,6 +194,8 @@ def test_letters(caption, letters):
         "(B) and (C) only.",
         "Groups share a letter (a, b).",
         "Kidney (left).",
+        "Conserved domains: A-I-V-I-A-G, B-C-D.",
+        "Aerial view. A = laboratory; B = main building.",
     ],
 )
 def test_no_letters(caption):

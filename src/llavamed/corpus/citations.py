@@ -10,7 +10,7 @@ from llavamed.corpus.problem import Problem
 
 DASH = r"\-‐‑‒–−"  # in a character class
 _RANGE = re.compile(
-    rf"(?<!\w)S?(\d+)\s?[A-Za-z]?\)?\s?(?:[{DASH}]|to|through|thru)\s?(?:(?:figures?|figs?)\.?\s?)?S?(\d+)(?![\d%])",
+    rf"(?<!\w)S?(\d+)\s?\(?[A-Za-z]?\)?\s?(?:[{DASH}—~∼～]|to|through|thru)\s?(?:(?:figures?|figs?)\.?\s?)?S?(\d+)(?![\d%])",
     re.IGNORECASE,
 )
 _BEFORE_RANGE = re.compile(
@@ -60,7 +60,7 @@ _WORDS = {
 }
 _ITEM = re.compile(
     r"([A-Z]{0,2})(\d{1,3})(?!\d|[.,]\d)"
-    rf"(?:\s?[A-Za-z](?!\w))?(?:(?:\s?[{DASH},/&]\s?|,?\sand\s)[A-Za-z](?!\w))*"
+    rf"(?:\s?[A-Za-z](?!\w)|\s?\([A-Za-z]\))?(?:(?:\s?[{DASH},/&]\s?|,?\sand\s)[A-Za-z](?!\w))*"
 )
 _AND = re.compile(rf",?\s?(?:,|and|&|[{DASH}])\s?")
 _THROUGH = re.compile(rf"\s?(?:[{DASH}]|to|through)\s?")
@@ -69,7 +69,8 @@ _SERIES = re.compile(
 )
 _OF_OTHERS = re.compile(r"(?:\b(?:their|his|her|whose|cited)|[\])]|et al\.?|\b(?:19|20)\d\d[a-z]?)[,:]?\s\(?$", re.I)
 _OTHERS = re.compile(
-    r"[^.;]{0,9}\b(?:of|in|from|by)\b[^.;]{0,60}?(?:\[\d|\bet al|\b(?:19|20)\d\d|\bref|supp|support|additional|append"
+    r"[^.;]{0,9}\b(?:of|in|from|by)\b(?! (?:this|our|the (?:present|current)) )"
+    r"[^.;]{0,60}?(?:\[\d|\bet al|\b(?:19|20)\d\d|\bref|supp|support|additional|append"
     r"|\bE?SI\b|online|paper|previous|earlier|\b(?:his|her|their)\b)",
     re.IGNORECASE,
 )

@@ -1,6 +1,7 @@
 """What an article states of itself: ids, dates, subjects, licence, notices."""
 
 import re
+from itertools import chain
 from urllib.parse import urlsplit
 
 from lxml import etree
@@ -17,6 +18,13 @@ _NOT_PUBLISHED = re.compile(
     r"pmc-release|submitted|received|accepted|created|rev-|retract|correct|update|preprint|embargo"
 )
 _NOTICE = re.compile(r"retract|correct|corrig|errat|concern|withdraw|removal", re.IGNORECASE)
+# "Retracted: ...", "[Retracted] ...", "Retraction notice to ...", "... (Retracted article)"; not "Retraction pockets".
+_RETRACTED = re.compile(
+    r"^\W*(?:retract(?:ed|ion)|withdrawn)\b"
+    r"(?:\W*[:\])–—]|\s-\s|\s(?:article|paper|notice|note|statement)\b|\sof\W*[:\"“‘«])"
+    r"|[(\[]\s*retract(?:ed|ion)\b[^()\[\]]{0,40}[)\]]\W*$",
+    re.IGNORECASE,
+)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 
@@ -54,6 +62,13 @@ def doi_in(text: str) -> str:
     return match[0] if match else ""
 
 
+def journal(meta: Element) -> str | None:
+    """The journal's title, or what is abbreviated of it."""
+    names = (*meta.iter("journal-title"), *meta.iter("abbrev-journal-title"))
+    ids = (e for e in meta.iter("journal-id") if e.get("journal-id-type") in ("nlm-ta", "iso-abbrev"))
+    return next(filter(None, map(text_of, (*names, *ids))), None)
+
+
 def published(meta: Element) -> str | None:
     """The earliest date of publication, as precise as stated: "2019", "2019-03", "2019-03-07"."""
     dates = []
@@ -69,7 +84,7 @@ def published(meta: Element) -> str | None:
 
 def _dates(element: Element) -> list[tuple[int, int, int]]:
     """(year, month, day) of a date, 0 for what is not stated; several where it names several years."""
-    parts = {str(part.tag): flat(part) for part in element}
+    parts = {str(part.tag): flat(part) for part in element.iter() if part is not element}
     iso = element.get("iso-8601-date", "").split("T")[0].split("-")
     year, month, day = (*iso, "", "")[:3] if "year" not in parts and "string-date" not in parts else ("", "", "")
     years = _YEAR.findall(parts.get("year") or parts.get("string-date") or year)
@@ -111,9 +126,7 @@ def notices(article: Element, meta: Element, ids: dict[str, str]) -> list[str]:
 
 def is_retracted(title: str | None, kinds: list[str]) -> bool:
     """By the title, or by a kind of article or notice."""
-    return any("retract" in kind.lower() for kind in kinds) or bool(
-        re.match(r"\W*retract(?:ed|ion)\b", title or "", re.I)
-    )
+    return any("retract" in kind.lower() for kind in kinds) or _RETRACTED.search(title or "") is not None
 
 
 def hosts(meta: Element) -> list[str]:
@@ -136,7 +149,8 @@ def language(article: Element) -> str:
 def licence(holder: Element) -> tuple[str, str | None]:
     """(code, address) of an article's metadata or a figure; the first licence that is a known one."""
     found: tuple[str, str | None] = "none-stated", None
-    for element in (*holder.findall("permissions/license"), *holder.findall("license")):
+    stated = ("permissions/license", "license", "permissions/{*}license_ref")
+    for element in chain.from_iterable(map(holder.findall, stated)):
         links = [href_of(element), *(flat(e) for e in element.iter("{*}license_ref"))]
         links += [href_of(e) for e in element.iter("ext-link", "uri")]
         links = [link for link in links if link]

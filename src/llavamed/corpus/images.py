@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import unicodedata
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ def by_stem(names: Iterable[str]) -> dict[str, list[str]]:
         path = PurePosixPath(name)
         suffix = path.suffix.lower()
         if suffix in RANKS or suffix in VECTORS:
-            found.setdefault(path.name.casefold().removesuffix(suffix), []).append(name)
+            found.setdefault(_plain_name(path).removesuffix(suffix), []).append(name)
     return found
 
 
@@ -67,14 +68,19 @@ def find(href: str, files: dict[str, list[str]], folder: str = "") -> list[str]:
     """
     wanted = PurePosixPath(folder, unquote(href).replace("\\", "/").split("?")[0])
     suffix = wanted.suffix.lower()
-    name = wanted.name.casefold()
+    name = _plain_name(wanted)
     stem = name.removesuffix(suffix) if suffix in RANKS or suffix in VECTORS else name
     found = []
-    for file in files.get(stem, ()):
+    same = files.get(stem) or files.get(stem.removeprefix("journal.")) or []  # "info:doi/10.1371/journal.pone.1.g001"
+    for file in same:
         path = PurePosixPath(file)
         beside = path.parent in (wanted.parent, PurePosixPath(folder))
         found.append((not beside, RANKS.get(path.suffix.lower(), 3), path.name != wanted.name, file))
     return [file for *_, file in sorted(found)]
+
+
+def _plain_name(path: PurePosixPath) -> str:
+    return unicodedata.normalize("NFC", path.name).casefold()
 
 
 def load(content: bytes | Path) -> bytes:

@@ -3,13 +3,13 @@
 import codecs
 import re
 from dataclasses import dataclass
-from html.entities import html5
 from itertools import chain
 
 from lxml import etree
 
 from llavamed.corpus import facts
 from llavamed.corpus.citations import plain_places
+from llavamed.corpus.entities import character
 from llavamed.corpus.facts import href_of, text_of
 from llavamed.corpus.mentions import index_of, mentions
 from llavamed.corpus.problem import Problem
@@ -18,7 +18,7 @@ from llavamed.corpus.text import flat
 Element = etree._Element
 MAX_BYTES = 100_000_000
 MAX_TEXT = 20_000_000  # characters of an article's captions and mentions: more were made to fill the memory
-_ENTITY = re.compile(rb"&([A-Za-z][A-Za-z0-9]{1,31});")
+_ENTITY = re.compile(rb"&([A-Za-z][A-Za-z0-9.]{1,31});")
 _MARK = b"<cut-out/>"
 # Begin and end of what is not parsed, and the bytes that speak against it: a list's titles may say "Fig. 1".
 _DULL = (
@@ -175,9 +175,9 @@ def _tree(data: bytes, encoding: str | None) -> Element:
 
 
 def _character(match: re.Match[bytes]) -> bytes:
-    """`&minus;` -> `&#8722;`: the JATS DTD's names are those of HTML 5; XML's own five and unknown names stay."""
+    """`&minus;` -> `&#8722;`; XML's own five and unknown names stay."""
     name = match[1]
-    text = None if name in _KEPT else html5.get(f"{name.decode()};")
+    text = None if name in _KEPT else character(name.decode())
     return "".join(f"&#{ord(c)};" for c in text).encode() if text else match[0]
 
 
@@ -208,7 +208,7 @@ def _article(article: Element, untagged: set[tuple[str, int]]) -> Article:
         doi=ids.get("doi"),
         version=ids.get("version"),
         title=title,
-        journal=text_of(next(journal.iter("journal-title"), None)) if journal is not None else None,
+        journal=facts.journal(journal) if journal is not None else None,
         publisher=text_of(next(journal.iter("publisher-name"), None)) if journal is not None else None,
         year=int(published[:4]) if published else None,
         published=published,

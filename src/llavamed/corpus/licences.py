@@ -13,12 +13,16 @@ _URL = re.compile(
     re.I,
 )
 _SOFTWARE = re.compile(r"opensource\.org/licenses?/(MIT|BSD-[23]-Clause)\b", re.I)  # of pictures in software packages
-_SPDX = re.compile(r"\bCC[\s-]?BY(?:[\s-](NC))?(?:[\s-](SA|ND))?(?:[\s-]v?(\d(?:\.\d)?))?\b", re.I)
+_SPDX = re.compile(
+    r"\b(?:CC[\s-]?BY|creative\s*commons\s+(?:licen[cs]e\s+)?(?-i:BY))(?:[\s-](NC))?(?:[\s-](SA|ND))?(?:[\s-]v?(\d(?:\.\d)?))?\b",
+    re.I,
+)
 _NAMED = re.compile(
     r"creative\s*commons\s+(?:licen[cs]e\s+)?\W*attribution|creativecommonsby|creative-commons-attribution", re.I
 )
 _NC = re.compile(
-    r"non-?\s?commercial(?!\s+and\s+commercial)|not (?:be )?used for commercial|creativecommonsby-?nc|attrib-non-comm",
+    r"(?<!commercial and )(?<!commercial or )non-?\s?commercial(?!\s+(?:and|or)\s+commercial)"
+    r"|not (?:be )?used for commercial|creativecommonsby-?nc|attrib-non-comm",
     re.I,
 )
 _ND = re.compile(r"no\W?\s?deriv|non?-deriv", re.I)
@@ -28,7 +32,8 @@ _VERSION = re.compile(
     re.I,
 )
 _CC0 = re.compile(r"\bCC\s?-?0\b|creative commons (?:zero|public domain|cc0)|public domain dedication", re.I)
-_PUBLIC = re.compile(r"public domain|U\.?S\.? government work", re.I)
+_WAIVER = re.compile(r"creative commons public domain dedication waiver.{0,80}?\bappl(?:y|ies)\b", re.I)  # to the data
+_PUBLIC = re.compile(r"(?<!not )(?<!not in the )public domain|U\.?S\.? government work", re.I)
 _TDM = re.compile(r"(?:available|used?) for text (?:and data )?mining", re.I)
 # The terms of CC BY in words, as publishers wrote them before they linked to it.
 _OPEN = re.compile(r"unrestricted (?:non-?commercial )?use,? .{0,40}distribution,? .{0,20}reproduction", re.I)
@@ -47,6 +52,7 @@ def allows(policy: str, code: str) -> bool:
 def code_of(url: str | None, statement: str, kind: str = "") -> str:
     """The code of a licence, from its address, its sentence, or the word in `license-type`; the first that tells."""
     url, statement, kind = (" ".join(text.split())[:_LONGEST] for text in (url or "", statement, kind))
+    statement = _WAIVER.sub("", statement)
     for text in (url, statement, kind):
         match = _URL.search(text)
         if match:

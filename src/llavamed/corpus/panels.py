@@ -26,12 +26,14 @@ _WAYS = tuple(
     re.compile(pattern + _LEVEL)
     for pattern in (
         # (A)  [b, c]  (d–f)  (g; arrow)
-        rf"(?<!letter )(?<!letters )[(\[]\s*(?:[Pp]anels?\s)?{_EITHER}\s*(?:[)\]](?![A-Za-z])|[,;:]\s(?=[^()]*\)))",
+        rf"(?<!letter )(?<!letters )[(\[（]\s*(?:[Pp]anels?\s)?{_EITHER}"
+        r"\s*(?:[)\]）](?![a-z])|[,;:]\s(?=[^()]*\)))",
         r"(?:^|(?<=[\s,;]))((?:[ivx]{2,4}|[A-Za-z])(?:\s?[-–—,&/]\s?[A-Za-z]){0,25})\)",  # a)  b–d)
         rf"{_START}{_LETTER}[:,]\s",  # A, ...  B: ...
         rf"{_START}{_LETTER}(?:\.|\s[–—-])?\s(?=[A-Z0-9])",  # A Photograph ...  B. Section ...
         rf"{_START}{_list('[a-z]')}\s",  # a mRNA ...: nothing else begins a sentence in lower case
-        rf"\b[Pp]anels?\s{_LETTER}[:,.]?",  # Panel A
+        rf"\b(?:[Pp]anel|[Ii]mage)s?\s{_LETTER}[:,.]?",  # Panel A
+        rf"(?:^|(?<=[.;,:]\s)){_LETTER}\s[–—-]\s",  # A - CT, B - MRI
     )
 )
 _SHOWN = r"(?:panel|image|picture|photo(?:graph)?|micrograph|column|row|plot|graph|figure)s?"

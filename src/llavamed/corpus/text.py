@@ -163,7 +163,8 @@ def _tex(element: Element) -> str:
 # A full stop after these ends no sentence ...
 _NEVER = _words(
     "fig figs figure ref refs eq eqs eqn tab tabs e.g i.e eg ie vs cf dr prof mr mrs ms st ca approx resp viz suppl "
-    "supp vol ed eds var subsp nov ver ser sect sec chap ch pp para dept univ exp extended"
+    "supp vol ed eds var subsp nov ver ser sect sec chap ch pp para dept univ exp extended "
+    "abb bzw tabl obr ryc рис табл"
 )
 # ... nor after these, unless a word follows that only begins sentences ...
 _SELDOM = _words("al etc sp spp inc ltd co corp jr sr u.s u.k a.m p.m ph.d m.d min max hr hrs wt")
@@ -174,8 +175,12 @@ _STARTERS = _words(
     "moreover furthermore although after before when while since if also another each here thus therefore note then "
     "he she his her patients results one two no such some most other"
 )
-_END = re.compile(r"([.!?…])([)\]\"'”’»]*(?:[\s,–-]*\[\d[\d,\s–-]*\])*)\s+(?=[(\[\"'“‘«]*[^\W_a-zß-öø-ÿ])")
+_END = re.compile(
+    r"([.!?…。！？])([)\]\"'”’»]*(?:[\s,–-]*\[\d[\d,\s–-]*\])*)"
+    r"(?:\s+(?=[(\[\"'“‘«]*[^\W_a-zß-öø-ÿа-я])|(?<=[。！？])(?=[^\W_]))"
+)
 _WORD = re.compile(r"[^\s(\[\"'“‘–—/]+$")
+_NEXT_LETTER = re.compile(r"[^\W\d_]\.")  # as in "z. B."
 _LONGEST_WORD = 40  # longer ones are no abbreviations
 _NEXT = re.compile(r"[(\[\"'“‘«]*([\w-]+)")
 _INITIALS = re.compile(r"(?:[A-Z]\.)+[A-Z]|[A-Z][a-z]?-[A-Z]")
@@ -214,7 +219,9 @@ def _ends(text: str, begin: int, stop: int, after: int) -> bool:
         found = _WORD.search(word)
         word = found[0] if found else ""
     lower = word.lower().strip(",;")
-    if lower in _NEVER:
+    if lower in _NEVER or lower.endswith(("-fig", "-figs")):  # as in "2A-Fig. 2C"
+        return False
+    if len(word) == 1 and word.isalpha() and _NEXT_LETTER.match(text, after):
         return False
     if word.isdigit() and stop - len(word) - begin <= 1 and text[begin:stop].strip() == word:  # "1. Methods"
         return False

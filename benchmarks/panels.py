@@ -40,7 +40,11 @@ def figures(data: Path) -> list[dict]:
     for file in sorted((data / "articles").glob("*/*.nxml")):
         for article in jats.parse(file.read_bytes()):
             for figure in article.figures:
-                captions |= {(file.stem, href.removesuffix(".jpg")): figure.fig_caption for href in figure.graphics}
+                captions |= {
+                    (file.stem, href.removesuffix(".jpg")): figure.fig_caption
+                    for files in figure.graphics
+                    for href in files
+                }
     with LABELS.open() as lines:
         rows = list(csv.DictReader((line for line in lines if not line.startswith("#")), delimiter="\t"))
     for row in rows:

@@ -67,6 +67,7 @@ def test_corpus_instruct_summary_and_pages_never_import_torch():
     [
         (["corpus", "build", "nowhere", "-o", "out"], "nowhere"),
         (["corpus", "show", "nowhere"], "nowhere"),
+        (["corpus", "fetch", "--inventory", "yesterday", "-o", "out"], "yesterday"),
         (["instruct", "align", "nowhere", "-o", "out"], "nowhere"),
         (["instruct", "generate", "nowhere", "-o", "out"], "nowhere"),
         (["instruct", "generate", "nowhere", "--teacher", "gpt", "-o", "out"], "gpt"),

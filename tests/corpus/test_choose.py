@@ -99,7 +99,7 @@ def test_years_and_lists():
     assert [years_of(text) for text in ("", "2015-2020", "2015-", "-2020", "2015")] == [
         None, (2015, 2020), (2015, 9999), (0, 2020), (2015, 2015),
     ]  # fmt: skip
-    for text in ("x", "-", "20152020", "2015-20"):
+    for text in ("x", "-", "20152020", "2015-20", "2020-2015"):
         with pytest.raises(InputError):
             years_of(text)
     assert list_of(" mri, ct,", ("ct", "mri")) == ("ct", "mri")

@@ -1,6 +1,8 @@
+import errno
 import gzip
 import io
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from packages import archive, cite, encoded, fig, jats, package, pixels
 from PIL import Image
 
 from llavamed import artifact
+from llavamed.corpus import problem
 from llavamed.corpus.build import build
 from llavamed.corpus.schema import split_of
 from llavamed.errors import InputError
@@ -295,6 +298,40 @@ def test_bad_sources(tmp_path, make):
         build([] if make == "nothing" else [path], tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_corpus_is_not_read_into_itself(src, tmp_path):
+    assert build([src], src / "out") == build([src], src / "out")  # articles alone are read there
+    (tmp_path / "other").mkdir()
+    shutil.copytree(src / "out" / "data", tmp_path / "other" / "parquet")
+    with pytest.raises(InputError, match="lies inside a source"):
+        build([tmp_path / "other"], tmp_path / "other" / "a"), build([tmp_path / "other"], tmp_path / "other" / "a")
+
+
+def test_a_folder_that_cannot_be_listed_is_told(src, tmp_path, monkeypatch):
+    def scandir(path, real=os.scandir):
+        if Path(path).name == "PMC2":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match="PMC2"):
+        build([src], tmp_path / "out")
+
+
+def test_result_and_reasons_are_in_one_order(src, tmp_path):
+    first = build([src], tmp_path / "out")
+    assert [*build([src], tmp_path / "out")["figures"]] == [*first["figures"]] == ["in", "kept", "excluded"]
+
+
+def test_every_reason_has_its_meaning_in_the_documentation():
+    corpus, docs = Path(problem.__file__).parent, Path(__file__).parents[2] / "docs" / "sources.md"
+    code = "".join(p.read_text(encoding="utf-8") for p in [*corpus.glob("*.py"), *corpus.glob("sources/*.py")])
+    assert {*re.findall(r'Problem\(\s*"(\w+)"', code)} < problem.REASONS.keys()
+    table = re.findall(
+        r"^\| `(\w+)` \| (.+) \|$", docs.read_text(encoding="utf-8").partition("## Reasons")[2], re.MULTILINE
+    )
+    assert dict(table) == problem.REASONS
 
 
 def test_panel_letters_mean_several_pictures(tmp_path):

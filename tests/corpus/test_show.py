@@ -95,6 +95,24 @@ def test_page_and_terminal_show_the_counts(folder: Path):
         assert re.search(words, said), words
 
 
+def test_page_shows_panels_flags_settings_and_dropped_tags(tmp_path):
+    train = [figure(1, "train", single_plot=True), figure(2, "train", single_plot=False, flags=["part_missing"])]
+    lost = [{"pair_id": "3", "source": "3.dcm", "reason": "opt_out"}]
+    job = artifact.start(tmp_path / "a", "corpus", {"licences": "open", "years": None}, inputs={"opt_out": "ab12"})
+    shards = [{"data/train": train, "excluded/figures": lost}]
+    artifact.run_shards(job, lambda tables: (tables, {}), shards, {"data": FIGURES, "excluded": EXCLUDED})
+    count = {"in": 3, "kept": 2, "excluded": {"opt_out": 1}}
+    artifact.publish(job, counts={"figures": count, "panels": count}, identifying_tags_dropped={"PatientName": 7})
+    page = show(tmp_path / "a")[1].read_text(encoding="utf-8")
+    found = texts(page)
+    assert "Corpus: 2 panels" in page
+    assert found["How it was made"] == [["licences", "open"], ["opt-out", "SHA-256 ab12"]]
+    assert {tuple(row[:2]) for row in found["Single or compound"]} == {("single", "1"), ("compound", "1")}
+    assert found["Flags"][0][:2] == ["a part of the figure is missing", "1"]
+    assert found["Identifying DICOM tags not taken over"][0][:2] == ["PatientName", "7"]
+    assert found["Left out: figures, by reason"][0][0] == "opt_out: its owners opted out (--opt-out)"
+
+
 def years(figures: list[dict]) -> list[tuple[int, int]]:
     return sorted(Counter(row["year"] for row in figures).items())
 

@@ -140,6 +140,10 @@ def test_real_dicoms_of_many_kinds(tmp_path):
     result = build([tmp_path / "src"], tmp_path / "out")
     assert result["figures"] == {"in": 10, "kept": 6,
                                  "excluded": {"dicom_unsupported": 3, "dicom_without_pixels": 1}}  # fmt: skip
+    told = [
+        row["detail"] for path in (tmp_path / "out" / "excluded").glob("*") for row in pq.read_table(path).to_pylist()
+    ]
+    assert not [detail for detail in told if "plugins" in detail]
     found = rows(tmp_path / "out")
     kinds = {name: [m["name"] for m in row["modality"]] for name, row in found.items()}
     assert kinds == {"CT_small.dcm": ["ct"], "MR_small_RLE.dcm": ["mri"], "examples_rgb_color.dcm": ["ultrasound"],
@@ -222,7 +226,7 @@ def test_a_new_picture_makes_another_corpus(scans, tmp_path):
         build([scans], tmp_path / "out")
 
 
-@pytest.mark.parametrize("make", ["open quote", "long line", "utf-16", "no table", "no rows"])
+@pytest.mark.parametrize("make", ["open quote", "long line", "utf-16", "no table", "no rows", "other columns"])
 def test_tables_that_cannot_be_read(scans, tmp_path, make):
     path = scans / "list.csv"
     if make == "open quote":
@@ -235,10 +239,13 @@ def test_tables_that_cannot_be_read(scans, tmp_path, make):
         scans = tmp_path / "other"
         scans.mkdir()
         (scans / "list.csv").write_text("file,caption\n")
+    elif make == "other columns":
+        path.write_text("name,words\na.png,One.\n")
     with pytest.raises(InputError) as caught:
         build([scans], tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert str(scans) in str(caught.value)
+    assert make != "other columns" or "list.csv does not name the columns" in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 

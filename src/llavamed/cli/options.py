@@ -34,6 +34,8 @@ def show(result: dict[str, Any], as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")  # a hash is shown whole
     for key, value in result.items():
         if isinstance(value, dict):
             value = ", ".join(f"{k} {_short(v)}" for k, v in value.items()) or "none"
@@ -43,5 +45,5 @@ def show(result: dict[str, Any], as_json: bool) -> None:
 
 def _short(value: Any) -> str:
     if isinstance(value, dict):
-        return "(" + ", ".join(f"{k} {_short(v)}" for k, v in value.items()) + ")"
+        return "(" + ", ".join(f"{k} {_short(v)}" for k, v in value.items()) + ")" if value else "none"
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)

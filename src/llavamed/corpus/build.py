@@ -53,6 +53,7 @@ def build(
     """
     folder, choice = Path(folder), choice or Choice()
     items, files, parents = list_sources([Path(source) for source in sources], images)
+    _check_apart(folder, files)
     inputs = {"sources": artifact.fingerprint(files)} if files else {}
     if opt_out:
         choice = replace(choice, opt_out=read_opt_out(opt_out))
@@ -78,11 +79,18 @@ def build(
     return {
         "articles": articles["kept"],
         "articles_excluded": articles["excluded"],
-        "figures": figures,
+        "figures": {name: figures[name] for name in ("in", "kept", "excluded")},
         "images": manifest["images"],
         "artifact": str(folder),
         "hash": manifest["hash"],
     }
+
+
+def _check_apart(folder: Path, files: Sequence[tuple[str, Path]]) -> None:
+    """Raises InputError: what was written would be read."""
+    place = folder.resolve()
+    if any(path.resolve().is_relative_to(place) for _, path in files):
+        raise InputError(f"{folder} lies inside a source and would be read itself: name a folder elsewhere with -o")
 
 
 def _read_tests(job: artifact.Job, table: Path, files: list[tuple[str, Path]], max_side: int, workers: int) -> None:
@@ -149,18 +157,18 @@ def _publish(job: artifact.Job, facts: Json, lost: Json) -> Json:
     histograms, images = survey(job.out)
     splits = [split for split in SPLITS if artifact.has_rows(job.out, split)]
     figures, articles = counts["figures"], counts["articles"]["kept"]
-    whose = f" of {articles:,} open articles" if articles else ""
+    whose = f" of {articles:,} articles" if articles else ""
+    parts = f", cut into {counts['panels']['kept']:,} panels" if "panels" in counts else ""
     text = (
-        f"{figures['kept']:,} figures{whose}, with caption, the sentences "
-        "that cite them, licence and kind of image. Each figure is under its article's licence: see `licence`, "
-        "`licence_url`.\n\n"
+        f"{figures['kept']:,} figures{whose}{parts}, with caption, the sentences that cite them where there are any, "
+        "licence and kind of image. Each is under a licence of its own: see `licence`, `licence_url`.\n\n"
         f"Left out: {sum(figures['excluded'].values()):,} figures; `excluded/` holds their text and the reason."
     )
     return artifact.publish(
         job,
         counts=counts,
         histograms=histograms,
-        card=dataset_card("Figures of biomedical articles", text, splits),
+        card=dataset_card("Biomedical figures with captions", text, splits),
         images=images,
         identifying_tags_dropped=found.get("dropped", {}),
     )

@@ -75,6 +75,8 @@ def years_of(text: str) -> tuple[int, int] | None:
     if not match or not (match[1] or match[3]) or (match[1] and match[3] and not match[2]):
         raise InputError(f"--years {text}: write 2015-2020, 2015-, -2020 or 2015")
     first, last = int(match[1] or 0), int(match[3] or (9999 if match[2] else match[1]))
+    if first > last:
+        raise InputError(f"--years {text}: the first year comes after the last: write {last}-{first}")
     return first, last
 
 

@@ -80,13 +80,17 @@ def picture(dataset: Any) -> tuple[Image.Image, int, int]:
     Of several frames the middle one; rescaled, seen through the file's own window, MONOCHROME1 turned round.
 
     Raises:
-        Problem: dicom_without_pixels, image_too_large, dicom_unsupported: pixels that cannot be decoded here.
+        Problem: dicom_without_pixels, dicom_broken, image_too_large, dicom_unsupported: pixels that cannot be
+            decoded here.
     """
     if "PixelData" not in dataset:
-        raise Problem("dicom_without_pixels", "name one that holds a picture")
+        raise Problem("dicom_without_pixels", "it holds no picture")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            missing = [name for name in ("Rows", "Columns") if name not in dataset]
+            if missing:
+                raise Problem("dicom_broken", f"it does not state {', '.join(missing)}")
             if int(dataset.Rows) * int(dataset.Columns) > MAX_PIXELS:
                 size = f"{dataset.Rows} x {dataset.Columns} pixels; at most {MAX_PIXELS:,}: make it smaller"
                 raise Problem("image_too_large", size)
@@ -192,5 +196,6 @@ def _code(dataset: Any) -> str:
 
 
 def _said(error: Exception) -> str:
-    """One line, short: decoders list every plugin they lack."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """One line, short: without the list of every plugin that was tried or is missing."""
+    words = " ".join(str(error).split()).partition(" because all plugins are missing")[0]
+    return words.rpartition("all available plugins: ")[2][:200] or type(error).__name__

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from llavamed import artifact, pages
 from llavamed.artifact import Json
+from llavamed.corpus.problem import REASONS
 from llavamed.corpus.schema import KINDS, SPLITS
 from llavamed.errors import InputError
 from llavamed.pick import pick
@@ -21,20 +22,33 @@ PICTURES = 60  # in the gallery
 EXCLUDED = 40  # examples of what was left out
 FLOW = ("record", "in", "kept", "left out")
 UNKNOWN = "not known"
-_COLUMNS = ["pair_id", "pmcid", "licence", "year", "language", "modality", "split"]
+_COLUMNS = ["pair_id", "pmcid", "licence", "year", "language", "modality", "split", "single_plot", "flags"]
+FLAGS = {
+    "burned_in_text": "text in the picture, as its DICOM file says",
+    "burned_in_text_possible": "text in the picture possible",
+    "part_missing": "a part of the figure is missing",
+}
 
 
 @dataclass
 class Survey:
-    """What a corpus holds. `counts`: of the manifest. The rest is counted in the tables, one figure once in each."""
+    """What a corpus holds. The manifest's `counts`, `settings` and identifying tags that were `dropped`; the rest is
+    counted in the tables, one record (a figure, or a panel of one) once in each but the flags."""
 
     counts: Json
-    figures: dict[str, Counter[str]] = field(default_factory=dict)  # title -> value -> figures
+    figures: dict[str, Counter[str]] = field(default_factory=dict)  # title -> value -> records
+    settings: Json = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
 
     @property
     def kept(self) -> int:
-        """Figures."""
+        """Records."""
         return sum(next(iter(self.figures.values())).values())
+
+    @property
+    def unit(self) -> str:
+        """What a record is."""
+        return "panels" if "panels" in self.counts else "figures"
 
 
 def show(folder: Path, *, page: Path | None = None) -> tuple[list[RenderableType], Path]:
@@ -50,25 +64,28 @@ def show(folder: Path, *, page: Path | None = None) -> tuple[list[RenderableType
         raise InputError(f"{target}: name a file outside the corpus with -o, such as {place.name}.html")
     found = survey(folder)
     flow = pages.table("Kept and left out", FLOW, _flow(found), numeric=(1, 2, 3))
+    chosen = pages.table("How it was made", ("setting", "value"), _chosen(found))
     sections = [
-        ("What it holds", [flow, *counted(found)]),
+        ("What it holds", [pages.row(flow, chosen), *counted(found)]),
         ("Figures", [gallery(folder, PICTURES)]),
         ("Left out", _left_out(folder, found)),
     ]
-    subtitle = "Figures as read from open articles. Each is under the licence of its article."
-    artifact.write_text(target, pages.page(f"Corpus: {found.kept:,} figures", sections, subtitle))
+    subtitle = f"The {found.unit} as they were read. Each is under a licence of its own."
+    artifact.write_text(target, pages.page(f"Corpus: {found.kept:,} {found.unit}", sections, subtitle))
     return _terminal(found), target
 
 
 def survey(folder: Path) -> Survey:
     """Count the tables of a corpus, a row group in memory at a time."""
-    kinds, licences, years, splits, languages = (Counter[str]() for _ in range(5))
+    kinds, licences, years, splits, languages, plots, flags = (Counter[str]() for _ in range(7))
     for row in artifact.read_rows(folder, columns=_COLUMNS):
         kinds[kind_of(row)] += 1
         licences[row["licence"] or UNKNOWN] += 1
         years[str(row["year"] or UNKNOWN)] += 1
         splits[row["split"] or UNKNOWN] += 1
         languages[row["language"] or UNKNOWN] += 1
+        plots["single" if row["single_plot"] else "compound" if row["single_plot"] is False else UNKNOWN] += 1
+        flags.update(FLAGS.get(flag, flag) for flag in row["flags"] or ())
     order = [split for split in (*SPLITS, UNKNOWN) if split in splits]
     figures = {
         "Kinds of image": _ranked(kinds),
@@ -76,8 +93,20 @@ def survey(folder: Path) -> Survey:
         "Years": Counter({year: years[year] for year in sorted(years)}),
         "Splits": Counter({split: splits[split] for split in order}),
         "Languages": _ranked(languages),
+        "Single or compound": _ranked(plots),
+        **({"Flags": _ranked(flags)} if flags else {}),
     }
-    return Survey(artifact.read_manifest(folder).get("counts", {}), figures)
+    manifest = artifact.read_manifest(folder)
+    return Survey(
+        manifest.get("counts", {}), figures, _settings(manifest), manifest.get("identifying_tags_dropped") or {}
+    )
+
+
+def _settings(manifest: Json) -> Json:
+    """What was chosen, and the SHA-256 of the lists that were obeyed."""
+    lists = {name: f"SHA-256 {manifest['request']['inputs'][name]}" for name in ("opt_out", "against")
+             if name in manifest.get("request", {}).get("inputs", {})}  # fmt: skip
+    return {**manifest.get("settings", {}), **lists}
 
 
 def kind_of(row: Json) -> str:
@@ -89,14 +118,29 @@ def kind_of(row: Json) -> str:
 def counted(found: Survey) -> list[Markup]:
     """Why records were left out, and the kept figures by what is known of them."""
     reasons = [
-        pages.bars(f"Left out: {what}, by reason", _ranked(count["excluded"]), "reason")
+        pages.bars(f"Left out: {what}, by reason", _meant(count["excluded"]), "reason")
         for what, count in found.counts.items()
         if count["excluded"]
     ]
     charts = {title: pages.bars(title, counts, title.lower()) for title, counts in found.figures.items()}
+    more = [charts[title] for title in ("Single or compound", "Flags") if title in charts]
+    if found.dropped:
+        more.append(pages.bars("Identifying DICOM tags not taken over", _ranked(found.dropped), "tag"))
     small = pages.stack(charts["Licences"], charts["Splits"], charts["Languages"])
-    about = pages.row(charts["Kinds of image"], charts["Years"], small)
-    return [pages.row(*reasons), about] if reasons else [about]
+    about = [pages.row(charts["Kinds of image"], charts["Years"], small), pages.row(*more)]
+    return [pages.row(*reasons), *about] if reasons else about
+
+
+def _meant(excluded: dict[str, int]) -> Counter[str]:
+    """The reasons with what they mean, the most frequent first."""
+    return Counter({f"{key}: {REASONS[key]}" if key in REASONS else key: n for key, n in _ranked(excluded).items()})
+
+
+def _chosen(found: Survey) -> list[tuple[str, str]]:
+    """The settings that are in force."""
+    said = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in
+            found.settings.items() if value not in (None, [], False, 0)}  # fmt: skip
+    return [(name.replace("_", "-"), "yes" if value is True else str(value)) for name, value in said.items()]
 
 
 def gallery(folder: Path, n: int) -> Markup:
@@ -164,19 +208,23 @@ def _flow(found: Survey) -> list[tuple[str, int, int, int]]:
 def _terminal(found: Survey) -> list[RenderableType]:
     flow = _table("Kept and left out", FLOW, _flow(found))
     reasons = [
-        _table(f"Left out: {what}", ("reason", "number"), _ranked(count["excluded"]).items())
+        _table(
+            f"Left out: {what}",
+            ("reason", "number", "meaning"),
+            [(key, n, REASONS.get(key, "")) for key, n in _ranked(count["excluded"]).items()],
+        )
         for what, count in found.counts.items()
         if count["excluded"]
     ]
-    kept = [_table(title, ("", "figures"), counts.items()) for title, counts in found.figures.items()]
-    return [flow, Columns([*reasons, *kept], padding=(0, 4))]
+    kept = [_table(title, ("", found.unit), counts.items()) for title, counts in found.figures.items()]
+    return [flow, *reasons, Columns(kept, padding=(0, 4))]
 
 
 def _table(title: str, headers: Iterable[str], rows: Iterable[tuple[str | int, ...]]) -> Table:
     """Text comes from articles: never read as markup."""
     shown = Table(title=Text(title, style="bold"), title_justify="left", box=None, padding=(0, 2, 0, 0))
     for n, header in enumerate(headers):
-        shown.add_column(header, justify="right" if n else "left")
+        shown.add_column(header, justify="right" if n and header != "meaning" else "left")
     for row in rows:
         shown.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else cell) for cell in row))
     return shown

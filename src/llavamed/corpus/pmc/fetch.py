@@ -22,7 +22,16 @@ from llavamed.corpus.pmc.http import Client, Failed
 from llavamed.corpus.pmc.ledger import Ledger
 from llavamed.corpus.pmc.previous import Previous
 from llavamed.corpus.pmc.search import search, search_address
-from llavamed.corpus.pmc.select import Line, Wanted, find_inventory, in_part, read_ids, read_inventory, selected
+from llavamed.corpus.pmc.select import (
+    Line,
+    Wanted,
+    check_date,
+    find_inventory,
+    in_part,
+    read_ids,
+    read_inventory,
+    selected,
+)
 from llavamed.corpus.pmc.store import BUCKET, ENDPOINT, Bucket, check_address, open_bucket
 from llavamed.corpus.problem import Problem
 from llavamed.errors import InputError, Unfinished
@@ -70,6 +79,8 @@ def fetch(
     if licences not in POLICIES:
         raise InputError(f"--licences {licences}: choose one of {', '.join(POLICIES)}")
     check_concurrency(concurrency)
+    if inventory is not None:
+        check_date(inventory)
     by = "ids" if ids else "query" if query is not None else "inventory"
     settings = {"by": by, "query": query, "inventory": inventory, "endpoint": check_address(endpoint),
                 "licences": licences, "years": years, "part": part}  # fmt: skip

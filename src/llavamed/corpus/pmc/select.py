@@ -103,6 +103,12 @@ def in_part(wanted: Iterable[Wanted], part: Part | None) -> list[Wanted]:
     return [row for row in wanted if part is None or row.pmcid % part[1] == part[0] - 1]
 
 
+def check_date(date: str) -> None:
+    """Raises InputError: `date` names no inventory."""
+    if date != "latest" and not _DATE.fullmatch(date):
+        raise InputError(f"--inventory {date}: write a day as 2026-01-18, or `latest`")
+
+
 def find_inventory(bucket: Bucket, date: str) -> tuple[str, Json]:
     """The inventory of `date` (YYYY-MM-DD, or "latest"): its name and its manifest.
 
@@ -110,8 +116,7 @@ def find_inventory(bucket: Bucket, date: str) -> tuple[str, Json]:
         InputError: the date is none, or the bucket has no inventory of that day.
         Problem, Failed: as `Client.read`.
     """
-    if date != "latest" and not _DATE.fullmatch(date):
-        raise InputError(f"--inventory {date}: write a day as 2026-01-18, or `latest`")
+    check_date(date)
     names = sorted(entry.key.removeprefix(INVENTORIES).rstrip("/") for entry in bucket.list(INVENTORIES, "/"))
     names = [name for name in names if _DATE.match(name)]
     for name in reversed(names):

@@ -70,7 +70,7 @@ def list_sources(
         place = source / "data" if made else source
         reader = _MADE[made["kind"]] if made else _reader(place)
         if reader is None:
-            raise InputError(f"{source} is nothing to read figures from: name {WHAT}")
+            raise InputError(f"{source} is nothing to read figures from: {_missing(source)}")
         found, beside = reader.list_items(place, images) if reader in _LISTS else reader.list_items(place)
         used = used or reader in _LISTS
         if not found:
@@ -97,6 +97,11 @@ def _reader(source: Path) -> Any:
 
 def _missing(source: Path) -> str:
     """What would make a source without anything to read one with it."""
+    lists = sorted(source.iterdir()) if source.is_dir() else [source]
+    if named := next((path for path in lists if path.suffix.lower() in folder.LISTS), None):
+        return f"the first line of {named} does not name the columns of pictures and captions, such as file,caption"
+    if source.is_file():
+        return f"name {WHAT}"
     pictures = next(files.below(source, lambda name: Path(name).suffix.lower() in (*RANKS, *folder.DICOM)), "")
     if pictures:
         return "its pictures need a CSV with columns `file` and `caption` beside them"

@@ -16,7 +16,7 @@ from llavamed.corpus.entry import Candidate, Entry, Graphic
 from llavamed.corpus.images import MAX_BYTES, RANKS, VECTORS, by_stem, find, load
 from llavamed.corpus.problem import Problem, printable
 from llavamed.corpus.schema import TEXT
-from llavamed.corpus.sources.files import Header, below, day, is_plain, outside
+from llavamed.corpus.sources.files import Header, below, day, is_plain, outside, refuse
 
 XML = (".nxml", ".xml")
 PACKED = (".tar.gz", ".tgz")
@@ -213,7 +213,7 @@ def _beside(folder: Path) -> tuple[dict[str, bytes | Path], dict[str, list[str]]
 
 def _images_below(folder: Path) -> list[str]:
     names = []
-    for here, folders, files in os.walk(folder):
+    for here, folders, files in os.walk(folder, onerror=refuse):
         folders.sort()
         if here != str(folder) and any(name.lower().endswith(XML) for name in files):
             folders.clear()

@@ -25,13 +25,22 @@ def day(path: Path) -> str:
 
 
 def below(root: Path, wanted: Callable[[str], bool]) -> Iterator[str]:
-    """The files below `root` whose name is wanted, in order, as POSIX paths. Hidden ones and links are passed over."""
-    for folder, folders, files in os.walk(root):
+    """The files below `root` whose name is wanted, in order, as POSIX paths. Hidden ones and links are passed over.
+
+    Raises:
+        OSError: a folder cannot be listed: what is in it would be lost.
+    """
+    for folder, folders, files in os.walk(root, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(folder, name)
             if wanted(name) and not name.startswith(".") and is_plain(path):
                 yield path.relative_to(root).as_posix()
+
+
+def refuse(error: OSError) -> None:
+    """What `os.walk` does with a folder that it cannot list."""
+    raise error
 
 
 def outside(name: str) -> bool:

@@ -147,10 +147,12 @@ def plain_places(data: bytes) -> set[tuple[str, int]]:
     count = 0
     for word, pattern in _RAW.items():
         for match in pattern.finditer(data) if word in data else ():
-            before = data[max(0, match.start() - 300) : match.start()]
-            tag = before.rfind(b"<")
-            in_tag = tag > before.rfind(b">") or before.startswith(_NO_TEXT, max(tag, 0))
-            if in_tag or before.rfind(b"<xref") > before.rfind(b"</xref") or b"<xref" in match[2]:
+            start = match.start()
+            tag = data.rfind(b"<", max(0, start - 300), start)
+            if data.startswith(_NO_TEXT, max(tag, 0)) or data.find(b">", max(tag, 0), start) < 0:
+                continue  # most are: look no further
+            before = data[max(0, start - 300) : start]
+            if before.rfind(b"<xref") > before.rfind(b"</xref") or b"<xref" in match[2]:
                 continue
             count += 1
             if count > MAX_PLAIN:

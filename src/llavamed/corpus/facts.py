@@ -155,7 +155,10 @@ def licence(holder: Element) -> tuple[str, str | None]:
         links += [href_of(e) for e in element.iter("ext-link", "uri")]
         links = [link for link in links if link]
         url = next((link for link in links if "creativecommons.org" in link.lower()), links[0] if links else None)
-        found = code_of(url, flat(element), element.get("license-type", "")), url
+        code = code_of(url, "")  # the address tells, most often
+        if code in ("other", "none-stated"):
+            code = code_of(url, flat(element), element.get("license-type", ""))
+        found = code, url
         if found[0] != "other":
             return found
     statements = (*holder.findall("permissions/copyright-statement"), *holder.findall("copyright-statement"))

@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -20,12 +21,6 @@ MAX_BYTES = 100_000_000
 MAX_TEXT = 20_000_000  # characters of an article's captions and mentions: more were made to fill the memory
 _ENTITY = re.compile(rb"&([A-Za-z][A-Za-z0-9.]{1,31});")
 _MARK = b"<cut-out/>"
-# Begin and end of what is not parsed, and the bytes that speak against it: a list's titles may say "Fig. 1".
-_DULL = (
-    (b"<ref-list", b"</ref-list>", (b"<fig",)),
-    (b"<table>", b"</table>", (b"fig", b"Fig", b"FIG")),
-    (b"<table ", b"</table>", (b"fig", b"Fig", b"FIG")),
-)
 _NO_FIGURES = (b"bibr", b"fn", b"table-fn")
 _KEPT = (b"amp", b"lt", b"gt", b"quot", b"apos")
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
@@ -124,20 +119,15 @@ def _lightened(data: bytes, encoding: str | None) -> tuple[Element, bytes] | Non
     They hold nothing that is asked for, unless a figure stands or is cited there: then they stay. What looks like one
     but is none, in a comment say, or one within another, leaves a tree that is broken or has too few marks.
     """
-    cuts: list[tuple[int, int]] = []
-    for opening, closing, words in _DULL:
-        begin = data.find(opening)
-        while begin >= 0 and (close := data.find(closing, begin)) >= 0:
-            if not _speaks_of_figures(data, begin, close, words):
-                cuts.append((begin, close + len(closing)))
-            begin = data.find(opening, close)
-    pieces, end = [], 0
-    for begin, close in sorted(cuts):
-        if begin >= end:  # not within another
-            pieces += [data[end:begin], _MARK]
-            end = close
+    lists = data.rfind(b"<ref-list")
+    cuts = [*_cuts(data, b"<table", b"</table>", 0, lists if lists >= 0 else len(data))]
+    cuts += _cuts(data, b"<ref-list", b"</ref-list>", lists, len(data)) if lists >= 0 else ()
     if not cuts:
         return None
+    pieces, end = [], 0
+    for begin, close in cuts:
+        pieces += [data[end:begin], _MARK]
+        end = close
     data = b"".join([*pieces, data[end:]])
     try:
         root = _tree(data, encoding)
@@ -147,7 +137,22 @@ def _lightened(data: bytes, encoding: str | None) -> tuple[Element, bytes] | Non
     return (root, data) if sum(1 for _ in root.iter(name)) == len(pieces) // 2 else None
 
 
-def _speaks_of_figures(data: bytes, begin: int, end: int, words: tuple[bytes, ...]) -> bool:
+def _cuts(data: bytes, opening: bytes, closing: bytes, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Where the elements begin and end that neither hold nor cite a figure."""
+    begin = data.find(opening, first, last)
+    while begin >= 0:
+        after = begin + len(opening)
+        close = data.find(closing, after, last) if data[after : after + 1] in (b" ", b">") else after
+        if close < 0:
+            return
+        if close > after and not _speaks_of_figures(data, begin, close):
+            yield begin, close + len(closing)
+        begin = data.find(opening, close, last)
+
+
+def _speaks_of_figures(data: bytes, begin: int, end: int) -> bool:
+    """Whether a figure may stand or be cited there; a word in a list of references cites none."""
+    words = (b"<fig",) if data.startswith(b"<ref", begin) else (b"fig", b"Fig", b"FIG")
     if any(data.find(word, begin, end) >= 0 for word in words):
         return True
     xrefs = data.count(b"<xref", begin, end)

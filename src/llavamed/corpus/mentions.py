@@ -111,9 +111,13 @@ def _ids(article: Element, figures: dict[Element, int], xrefs: list[Element]) ->
                 add(name, figures[around])
             else:
                 add(around.get("id"), position)
-    cited = {name for x in xrefs if x.get("ref-type") in ("fig", None) for name in x.get("rid", "").split()}
+    cited = set()
+    for xref in xrefs:
+        rid = xref.get("rid")
+        if rid not in ids and rid and xref.get("ref-type") in ("fig", None):
+            cited.update(rid.split())
     cited -= ids.keys()
-    if cited and figures:
+    if cited:
         for element in article.iter():
             if element.get("id") in cited:
                 for around in element.iterancestors("fig"):

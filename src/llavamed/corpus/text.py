@@ -93,6 +93,8 @@ def _fill(found: Run, top: Element, without: frozenset[str], leave_blocks: bool)
     for element in top:
         tag = element.tag
         kind = _KINDS.get(tag) or ("" if tag.__class__ is str and "}" not in tag else _kind(tag))
+        if kind == "xref" and (not leave_blocks or element.get("ref-type") == "bibr"):
+            kind = ""
         if not kind and not without:  # most are: look no further
             if len(element):
                 _fill(found, element, without, leave_blocks)
@@ -100,7 +102,7 @@ def _fill(found: Run, top: Element, without: frozenset[str], leave_blocks: bool)
                 raw.append(text)
         elif kind == "silent" or tag in without:
             pass
-        elif kind == "xref" and leave_blocks and element.get("ref-type") != "bibr":
+        elif kind == "xref":
             begin = found.end()
             _fill(found, element, without, leave_blocks)
             found.spans.append((begin, found.end(), element))

@@ -18,6 +18,7 @@ _BEFORE_RANGE = re.compile(
 )
 _PLURAL = re.compile(r"s\b[^.;]{0,12}$", re.IGNORECASE)
 _LONGEST_RANGE = 200  # figures
+_JOINT = re.compile(rf"[{DASH}]|t(?:o|hr)", re.IGNORECASE)
 
 
 Span = tuple[int, int, Any]  # begin, end, and what stands there
@@ -41,6 +42,8 @@ def ranges(text: str, tagged: Sequence[Span]) -> Iterator[Range]:
     """The ranges that touch a tagged citation."""
     behind = 0  # the end of what was searched
     for left, right, *_ in tagged:
+        if not _JOINT.search(text, max(0, left - 20), right + 20):
+            continue  # most are: look no further
         for match in _RANGE.finditer(text, max(behind, left - 40), right + 40):
             behind = match.end()
             touched = touching(tagged, match.start(), match.end())
@@ -134,6 +137,7 @@ _RAW = {
     word: re.compile(word + rb"(?:ure|ura|URE)?([sS]?)\b(" + _GAP + rb"\.?" + _GAP + rb")([A-Z]{0,2})(\d{1,3})")
     for word in (b"Fig", b"fig", b"FIG")
 }
+_MORE = re.compile(rb"</xref>[\s,;A-Za-z]{0,9}?(?:,|and|&amp;)\s?(\d{1,3})")  # "Figs <xref>1</xref> and 2"
 _NO_TEXT = (b"<xref", b"<label", b"<alt-text", b"<object-id")
 
 
@@ -149,6 +153,8 @@ def plain_places(data: bytes) -> set[tuple[str, int]]:
         for match in pattern.finditer(data) if word in data else ():
             start = match.start()
             tag = data.rfind(b"<", max(0, start - 300), start)
+            if match[1] and (more := _MORE.search(data, match.end(), match.end() + 200)):
+                found.add(("", int(more[1])))
             if data.startswith(_NO_TEXT, max(tag, 0)) or data.find(b">", max(tag, 0), start) < 0:
                 continue  # most are: look no further
             before = data[max(0, start - 300) : start]

@@ -4,7 +4,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 from lxml import etree
 
@@ -40,7 +40,7 @@ class Index:
 def mentions(article: Element, index: Index, xrefs: list[Element], everywhere: bool) -> list[dict[str, str]]:
     """For each figure the sentences that cite it, in order, and how each does: "xref", "range" or "text".
 
-    `xrefs`: all `<xref>` of the article; `everywhere`: look for citations without a tag in blocks that have none with.
+    `xrefs`: all `<xref>` of the article; `everywhere`: look for citations without a tag too.
 
     Raises:
         Problem: too_many_mentions.
@@ -53,22 +53,26 @@ def mentions(article: Element, index: Index, xrefs: list[Element], everywhere: b
     for block in blocks:
         marked = run(block)
         text = marked.text
-        citations = list(islice(_citations(marked, text, index, block), MAX_CITATIONS))
-        if len(citations) == MAX_CITATIONS:
-            raise Problem("too_many_mentions", f"over {len(citations):,} citations in one paragraph")
-        if not citations:
+        citations = _tagged(marked, text, index)
+        if everywhere:
+            citations = chain(citations, _plain(marked, text, index, block))
+        cited = list(islice(citations, MAX_MENTIONS + 1))
+        if not cited:
             continue
-        spans = sentence_spans(text, until=max(last for _, last, _, _ in citations))
+        spans = sentence_spans(text, until=max(last for _, last, _, _ in cited))
         begins = [begin for begin, _ in spans]
         said: dict[tuple[int, int], str] = {}
-        for first, last, figure, source in citations:
-            begin = spans[bisect_right(begins, first) - 1][0]  # no sentence ends within a citation, as in "Fig. 9. B"
-            span = _cut(text, (begin, spans[bisect_right(begins, last) - 1][1]), first)
-            sentence = said.get(span) or said.setdefault(span, text[span[0] : span[1]].strip())
-            known = found[figure].setdefault(sentence, source)
+        for first, last, figure, source in cited:
+            span = spans[bisect_right(begins, first) - 1]
+            if last >= span[1]:  # no sentence ends within a citation, as in "Fig. 9. B"
+                span = span[0], spans[bisect_right(begins, last) - 1][1]
+            if span[1] - span[0] > MAX_SENTENCE:
+                span = _cut(text, span, first)
+            words = said.get(span) or said.setdefault(span, text[span[0] : span[1]].strip())
+            known = found[figure].setdefault(words, source)
             if known != source and _SOURCES.index(source) < _SOURCES.index(known):
-                found[figure][sentence] = source
-        count += len(citations)
+                found[figure][words] = source
+        count += len(cited)
         if count > MAX_MENTIONS:
             raise Problem("too_many_mentions", f"over {MAX_MENTIONS:,} in one article")
     return found
@@ -138,8 +142,8 @@ def _citing_blocks(xrefs: list[Element], ids: dict[str, list[int]]) -> dict[Elem
     return dict.fromkeys(blocks.values())
 
 
-def _citations(marked: Run, text: str, index: Index, block: Element) -> Iterator[tuple[int, int, int, str]]:
-    """(offset of its first and last character, figure, source) for every figure that a block names or reaches."""
+def _tagged(marked: Run, text: str, index: Index) -> Iterator[tuple[int, int, int, str]]:
+    """(offset of its first and last character, figure, source) for every figure that a tag names or a range reaches."""
     tagged = []
     for begin, end, xref in marked.spans:
         rid = xref.get("rid", "")
@@ -156,7 +160,6 @@ def _citations(marked: Run, text: str, index: Index, block: Element) -> Iterator
         for number in range(found.first, found.last + 1):
             reached = [figure for part, name in series for figure in index.at.get((part, name, number), ())]
             yield from ((found.begin, found.end - 1, figure, "range") for figure in reached)
-    yield from _plain(marked, text, index, block)
 
 
 def _plain(marked: Run, text: str, index: Index, block: Element) -> Iterator[tuple[int, int, int, str]]:
@@ -173,10 +176,8 @@ def _plain(marked: Run, text: str, index: Index, block: Element) -> Iterator[tup
 
 
 def _cut(text: str, span: tuple[int, int], offset: int) -> tuple[int, int]:
-    """The sentence at `span`; of one that is too long, as lists without full stops are, what is near the citation."""
+    """Of a sentence that is too long, as lists without full stops are, what is near the citation."""
     begin, end = span
-    if end - begin <= MAX_SENTENCE:
-        return span
     left, right = max(begin, offset - MAX_SENTENCE // 2), min(end, offset + MAX_SENTENCE // 2)
     return (text.find(" ", left, offset) + 1 or left) if left > begin else begin, right
 

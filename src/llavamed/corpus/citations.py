@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from llavamed.corpus.problem import Problem
 
 DASH = r"\-‐‑‒–−"  # in a character class
+_TO = rf"(?:[{DASH}—~∼～]|to|through|thru)"
 _RANGE = re.compile(
-    rf"(?<!\w)S?(\d+)\s?\(?[A-Za-z]?\)?\s?(?:[{DASH}—~∼～]|to|through|thru)\s?(?:(?:figures?|figs?)\.?\s?)?S?(\d+)(?![\d%])",
+    rf"(?<!\w)S?(\d+)\s?\(?[A-Za-z]?\)?\s?{_TO}\s?(?:(?:figures?|figs?)\.?\s?)?S?(\d+)(?![\d%])",
     re.IGNORECASE,
 )
 _BEFORE_RANGE = re.compile(
@@ -18,7 +19,7 @@ _BEFORE_RANGE = re.compile(
 )
 _PLURAL = re.compile(r"s\b[^.;]{0,12}$", re.IGNORECASE)
 _LONGEST_RANGE = 200  # figures
-_JOINT = re.compile(rf"[{DASH}]|t(?:o|hr)", re.IGNORECASE)
+_JOINT = re.compile(_TO, re.IGNORECASE)
 
 
 Span = tuple[int, int, Any]  # begin, end, and what stands there

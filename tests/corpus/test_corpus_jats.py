@@ -335,6 +335,8 @@ def test_sub_articles_are_named():
         ("see Figure 3", [3]),
         ("see (Fig. 3B)", [3]),
         ("FIG. 3 shows", [3]),
+        ("supported by Figure 3", [3]),
+        ("in Supp. Fig. 3", []),
         ("in Figs 2 and 4", [2, 4]),
         ("in Figures 2, 3 and 5", [2, 3, 5]),
         ("in figs. 2-4", [2, 3, 4]),

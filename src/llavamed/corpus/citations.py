@@ -69,7 +69,9 @@ _ITEM = re.compile(
 _AND = re.compile(rf",?\s?(?:,|and|&|[{DASH}])\s?")
 _THROUGH = re.compile(rf"\s?(?:[{DASH}]|to|through)\s?")
 _SERIES = re.compile(
-    r"(?:(supp\w*)|(extended data)|additional|support\w+|append\w+|online|web|esi|file|ref\w*)\W+(?:\w+\W+){0,2}$", re.I
+    r"\b(?:(suppl\w*|supp)|(extended data)|additional|supporting|append\w+|online|web|esi|file|ref\w*)"
+    r"\W+(?:\w+\W+){0,2}$",
+    re.IGNORECASE,
 )
 _OF_OTHERS = re.compile(r"(?:\b(?:their|his|her|whose|cited)|[\])]|et al\.?|\b(?:19|20)\d\d[a-z]?)[,:]?\s\(?$", re.I)
 _OTHERS = re.compile(
@@ -164,7 +166,7 @@ def plain_places(data: bytes) -> set[tuple[str, int]]:
             count += 1
             if count > MAX_PLAIN:
                 raise Problem("too_many_mentions", f"over {MAX_PLAIN:,} without a tag in one file")
-            supplement = before.find(b"upp", -30) >= 0 or before.find(b"dditional", -30) >= 0
+            supplement = before.find(b"uppl", -30) >= 0 or before.find(b"dditional", -30) >= 0
             found.add(("s" if supplement else match[3].decode().lower(), int(match[4])))
             if match[1]:
                 after = data[match.end() : match.end() + 40]

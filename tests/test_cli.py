@@ -67,6 +67,8 @@ def test_corpus_instruct_summary_and_pages_never_import_torch():
     [
         (["corpus", "build", "nowhere", "-o", "out"], "nowhere"),
         (["corpus", "show", "nowhere"], "nowhere"),
+        (["corpus", "build", ".", "--languages", "english", "-o", "out"], "english"),
+        (["corpus", "build", ".", "--article-types", "case_report", "-o", "out"], "case_report"),
         (["corpus", "fetch", "--inventory", "yesterday", "-o", "out"], "yesterday"),
         (["instruct", "align", "nowhere", "-o", "out"], "nowhere"),
         (["instruct", "generate", "nowhere", "-o", "out"], "nowhere"),

@@ -102,9 +102,9 @@ def test_years_and_lists():
     for text in ("x", "-", "20152020", "2015-20", "2020-2015"):
         with pytest.raises(InputError):
             years_of(text)
-    assert list_of(" mri, ct,", ("ct", "mri")) == ("ct", "mri")
+    assert list_of(" mri, ct,", "--kinds", ("ct", "mri")) == ("ct", "mri")
     with pytest.raises(InputError, match="--kinds xray"):
-        list_of("xray", ("ct",), "--kinds")
+        list_of("xray", "--kinds", ("ct",))
 
 
 @pytest.mark.parametrize(

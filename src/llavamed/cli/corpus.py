@@ -76,9 +76,9 @@ def corpus_build(
     choice = Choice(
         licences=licences,
         years=years_of(years),
-        article_types=list_of(article_types),
-        languages=list_of(languages),
-        kinds=list_of(kinds, KINDS, "--kinds"),
+        article_types=list_of(article_types, "--article-types", form="[a-z]+(-[a-z]+)*"),
+        languages=list_of(languages, "--languages", form="[a-z]{2,3}"),
+        kinds=list_of(kinds, "--kinds", KINDS),
         single=single,
         min_side=min_side,
     )

@@ -80,16 +80,18 @@ def years_of(text: str) -> tuple[int, int] | None:
     return first, last
 
 
-def list_of(text: str, known: Collection[str] = (), option: str = "") -> tuple[str, ...]:
-    """The words of "a, b", sorted.
+def list_of(text: str, option: str, known: Collection[str] = (), form: str = "") -> tuple[str, ...]:
+    """The words of "a, b", sorted. `form`: a regular expression that each has.
 
     Raises:
-        InputError: one is not `known`, where that is given.
+        InputError: one is not `known`, where that is given, or of another form.
     """
     words = sorted({word.strip() for word in text.split(",") if word.strip()})
     for word in words:
         if known and word not in known:
             raise InputError(f"{option} {word} is unknown: there are {', '.join(known)}")
+        if form and not re.fullmatch(form, word):
+            raise InputError(f"{option} {word} would take nothing: see --help for how they are written")
     return tuple(words)
 
 

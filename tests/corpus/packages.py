@@ -63,10 +63,11 @@ def package(folder: Path, name: str, n: int = 2, xml: bytes | None = None) -> Pa
     return folder / name
 
 
-def archive(path: Path, members: dict[str, bytes | str]) -> Path:
-    """A .tar.gz of `members`; a str is the target of a symbolic link."""
-    with tarfile.open(path, "w:gz") as tar:
-        for name, content in members.items():
+def archive(path: Path, members: dict[str, bytes | str], mode: str = "w:gz") -> Path:
+    """A tar of `members` (or pairs, for a name twice); a str is the target of a symbolic link."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, mode) as tar:
+        for name, content in members.items() if isinstance(members, dict) else members:
             info = tarfile.TarInfo(name)
             if isinstance(content, str):
                 info.type, info.linkname = tarfile.SYMTYPE, content

@@ -1,14 +1,13 @@
 """WebDataset shards in the layouts that are published, and archives that mean harm."""
 
 import gzip
-import io
 import json
 import tarfile
 import time
 
 import pyarrow.parquet as pq
 import pytest
-from packages import encoded, fig, jats, pixels
+from packages import archive, encoded, fig, jats, pixels
 
 from llavamed import artifact
 from llavamed.corpus.build import build
@@ -18,18 +17,7 @@ JPEG = encoded(pixels(1), "JPEG")
 
 
 def shard(path, members, mode="w"):
-    """An archive; a str is the target of a link."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, mode) as tar:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            if isinstance(content, str):
-                info.type, info.linkname = tarfile.SYMTYPE, content
-                tar.addfile(info)
-            else:
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-    return path
+    return archive(path, members, mode)
 
 
 def samples(n, begin=0):

@@ -8,30 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from dicoms import dicom
 from llavamed.errors import InputError
 from llavamed.serve.read_image import read_image
 
 RAMP = np.arange(256, dtype=np.uint16).reshape(16, 16)
-
-
-def dicom(path, values, **tags):
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    found = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    found.SOPClassUID, found.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    if values is not None:
-        found.Rows, found.Columns = values.shape[-2:]
-        found.SamplesPerPixel, found.PhotometricInterpretation = 1, "MONOCHROME2"
-        found.BitsAllocated, found.BitsStored, found.HighBit, found.PixelRepresentation = 16, 16, 15, 0
-        found.PixelData = values.astype(np.uint16).tobytes()
-    for name, value in tags.items():
-        setattr(found, name, value)
-    found.save_as(path, enforce_file_format=True)
-    return path
 
 
 def grey(picture):

@@ -16,7 +16,7 @@ test-all: .venv/test lint
 	$(BIN)/pytest
 
 lint: .venv/test
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 

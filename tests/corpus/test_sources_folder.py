@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from dicoms import dicom
 from packages import encoded, pixels
 from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
+from dicoms import dicom
 from llavamed import artifact
 from llavamed.corpus.build import build
 from llavamed.corpus.dicom import IDENTIFYING

@@ -6,8 +6,9 @@ import sys
 import typer
 
 from llavamed.cli.corpus import corpus
+from llavamed.cli.evaluate import evaluate
 from llavamed.cli.instruct import instruct
-from llavamed.cli.model import chat, evaluate, model, train
+from llavamed.cli.model import chat, model, train
 from llavamed.cli.run import run
 from llavamed.cli.summary import summary, verify
 from llavamed.errors import InputError, Unfinished

@@ -17,7 +17,10 @@ _NAMES = {normalise(name): name for name in KINDS.values()}
 
 @dataclass(frozen=True)
 class Question:
-    """`image`: the encoded picture. `kind`: open or closed. `options`: what a closed question lets one choose from."""
+    """`image`: the encoded picture. `kind`: open or closed. `options`: what a closed question lets one choose from.
+
+    `pair_id`: the same for all questions of one picture. `organ`, `modality`: "" where the source states none.
+    """
 
     id: str
     pair_id: str
@@ -27,6 +30,8 @@ class Question:
     kind: str
     question_type: str
     options: tuple[str, ...] = ()
+    organ: str = ""
+    modality: str = ""
 
 
 def questions_of(folder: Path, split: str = "test") -> list[Question]:

@@ -1,6 +1,7 @@
 import errno
 import gzip
 import io
+import lzma
 import os
 import re
 import shutil
@@ -156,6 +157,32 @@ def test_truncated_archive(tmp_path, cut):
     assert "PMC5.tar.gz" in articles(tmp_path / "out")[0]["source"]
 
 
+@pytest.mark.parametrize("suffix", ["tar", "tgz", "tar.bz2", "tar.xz", "TAR.GZ"])
+def test_every_packing_of_an_archive(tmp_path, suffix):
+    members = {"a/a.nxml": jats(fig(1), ids="pmc:5"), "a/g1.jpg": GOOD["d/g1.jpg"],
+               "b/b.xml": jats(fig(1, graphic="b1"), ids="pmc:6"), "b/b1.jpg": encoded(pixels(3), "JPEG")}  # fmt: skip
+    kind = {"tgz": "gz", "TAR.GZ": "gz"}.get(suffix, suffix.removeprefix("tar").removeprefix("."))
+    archive(tmp_path / "in" / f"some.{suffix}", members, f"w:{kind}")
+    result = build([tmp_path / "in"], tmp_path / "out")
+    assert (result["articles"], result["figures"]) == (2, {"in": 2, "kept": 2, "excluded": {}})
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz", "tar.xz"])
+@pytest.mark.parametrize("harm", ["header", "joined"])
+def test_what_stands_behind_the_end_of_an_archive_is_told(tmp_path, suffix, harm):
+    """`tarfile` takes a broken header, and the end of the first of two, for the end of all."""
+    data = archive(tmp_path / "PMC5.tar", GOOD, "w").read_bytes()
+    other = archive(tmp_path / "PMC6.tar", {"e/b.nxml": jats(fig(1), ids="pmc:6")}, "w").read_bytes()
+    bad = data.rstrip(b"\0") + bytes(-len(data.rstrip(b"\0")) % 512) + b"\x01" * 512
+    data = (bad if harm == "header" else data) + other
+    pack = {"tar": bytes, "tar.gz": gzip.compress, "tar.xz": lzma.compress}[suffix]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / f"PMC5.{suffix}").write_bytes(pack(data))
+    result = build([tmp_path / "in"], tmp_path / "out")
+    assert (result["articles"], result["articles_excluded"]) == (0, {"archive_broken": 1})
+    assert "no header at byte" in articles(tmp_path / "out")[0]["detail"]
+
+
 def test_archive_without_an_article_and_no_archive_at_all(tmp_path):
     archive(tmp_path / "src.tar.gz", {"a.txt": b"x"})
     (tmp_path / "other.tar.gz").write_bytes(gzip.compress(b"hello"))
@@ -165,7 +192,7 @@ def test_archive_without_an_article_and_no_archive_at_all(tmp_path):
 
 
 def test_archive_that_grows(tmp_path, monkeypatch):
-    monkeypatch.setattr("llavamed.corpus.sources.articles.MAX_UNPACKED", 10_000)
+    monkeypatch.setattr("llavamed.corpus.sources.archives.MAX_UNPACKED", 10_000)
     path = archive(tmp_path / "PMC5.tar.gz", {**GOOD, "d/movie.avi": bytes(20_000)})
     assert build([path], tmp_path / "out")["articles_excluded"] == {"archive_too_large": 1}
 

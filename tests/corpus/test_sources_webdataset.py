@@ -11,7 +11,7 @@ from packages import archive, encoded, fig, jats, pixels
 
 from llavamed import artifact
 from llavamed.corpus.build import build
-from llavamed.corpus.sources import webdataset
+from llavamed.corpus.sources import archives, webdataset
 
 JPEG = encoded(pixels(1), "JPEG")
 
@@ -130,7 +130,7 @@ def test_broken_archives_tell_what_is_lost(tmp_path, suffix, harm):
 
 
 def test_an_archive_that_grows(tmp_path, monkeypatch):
-    monkeypatch.setattr(webdataset, "MAX_UNPACKED", 1_000_000)
+    monkeypatch.setattr(archives, "MAX_UNPACKED", 1_000_000)
     path = shard(tmp_path / "x.tar.gz", [*samples(2), ("bomb.bin", bytes(5_000_000)), *samples(1, 5)], "w:gz")
     result = build([path], tmp_path / "out")
     assert result["articles_excluded"] == {"archive_too_large": 1}

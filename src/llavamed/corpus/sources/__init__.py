@@ -105,7 +105,7 @@ def _missing(source: Path) -> str:
     pictures = next(files.below(source, lambda name: Path(name).suffix.lower() in (*RANKS, *folder.DICOM)), "")
     if pictures:
         return "its pictures need a CSV with columns `file` and `caption` beside them"
-    return "no .nxml, .xml or .tar.gz in it"
+    return "no .nxml, .xml or archive (.tar, .tar.gz, .tar.xz) in it"
 
 
 def settle(items: list[Item]) -> list[Item]:

@@ -1,10 +1,7 @@
 """Article files: JATS XML with its images beside it, packages and archives of such."""
 
-import gzip
 import os
 import re
-import tarfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -16,14 +13,12 @@ from llavamed.corpus.entry import Candidate, Entry, Graphic
 from llavamed.corpus.images import MAX_BYTES, RANKS, VECTORS, by_stem, find, load
 from llavamed.corpus.problem import Problem, printable
 from llavamed.corpus.schema import TEXT
-from llavamed.corpus.sources.files import Header, below, day, is_plain, outside, refuse
+from llavamed.corpus.sources.archives import BROKEN, is_archive, members, without_suffix
+from llavamed.corpus.sources.files import below, day, is_plain, outside, refuse
 
 XML = (".nxml", ".xml")
-PACKED = (".tar.gz", ".tgz")
-TAR = (*PACKED, ".tar")
 MAX_MEMBERS = 20_000
-MAX_UNPACKED = 2_000_000_000  # bytes read of one archive
-_SMALL, _RATIO = 100_000_000, 50  # an archive that grows more than _RATIO times, beyond _SMALL bytes, is a bomb
+MAX_HELD = 2_000_000_000  # bytes of an archive's articles and images, held in memory
 _PMC = re.compile(r"(?<![A-Za-z])PMC(\d+)(?:\.(\d+))?(?!\d)")
 _HEAD = 200_000  # bytes in which an article's ids stand
 _ARTICLE_ID = re.compile(
@@ -48,7 +43,7 @@ class Item:
     @property
     def is_archive(self) -> bool:
         """Whether it is a tar archive."""
-        return self.name.lower().endswith(TAR)
+        return is_archive(self.name)
 
 
 @dataclass
@@ -63,7 +58,7 @@ class Package:
 
 def reads(source: Path) -> bool:
     """Whether `source` is an article file."""
-    return source.name.lower().endswith(XML + TAR)
+    return _is_article(source.name)
 
 
 def list_items(source: Path) -> tuple[list[Item], list[tuple[str, Path]]]:
@@ -73,17 +68,21 @@ def list_items(source: Path) -> tuple[list[Item], list[tuple[str, Path]]]:
         root, articles = source.parent, [source.name]
     else:
         names, root = sorted(below(source, _wanted)), source
-        articles = [name for name in names if name.lower().endswith(XML + TAR)]
+        articles = [name for name in names if _is_article(name)]
     pictured = {_folder(name) for name in names if _is_image(name)}
     items = [
-        Item(root / name, printable(name), day(root / name), name.lower().endswith(TAR) or _folder(name) in pictured)
+        Item(root / name, printable(name), day(root / name), is_archive(name) or _folder(name) in pictured)
         for name in articles
     ]
     return items, [(printable(name), root / name) for name in names]
 
 
+def _is_article(name: str) -> bool:
+    return name.lower().endswith(XML) or is_archive(name)
+
+
 def _wanted(name: str) -> bool:
-    return name.lower().endswith(XML + TAR) or _is_image(name)
+    return _is_article(name) or _is_image(name)
 
 
 def _is_image(name: str) -> bool:
@@ -112,7 +111,7 @@ def mark_duplicates(items: list[Item]) -> list[Item]:
         original = next((first[key] for key in keys if key in first), "")
         for key in keys:
             first.setdefault(key, original or item.name)
-        stem, n = jats.file_name(re.sub(r"(?i)(\.tar\.gz|\.tgz|\.tar|\.n?xml)$", "", PurePosixPath(item.name).name)), 1
+        stem, n = jats.file_name(without_suffix(re.sub(r"(?i)\.n?xml$", "", PurePosixPath(item.name).name))), 1
         while (unique := stem if n == 1 else f"{stem}-{n}") in stems:
             n += 1
         stems.add(unique)
@@ -227,17 +226,12 @@ def _images_below(folder: Path) -> list[str]:
 
 
 def _read_archive(path: Path) -> Package:
-    """Straight from the archive: nothing is unpacked to disk, no link followed."""
     package = Package()
     try:
-        with _Limited(path) if path.name.lower().endswith(PACKED) else path.open("rb") as stream:
-            with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20, tarinfo=Header) as tar:
-                _read_members(tar, package)
-            while stream.read(1 << 20):  # to the end, where the checksum is
-                pass
+        _read_members(path, package)
     except Problem as problem:
         package.problem = problem
-    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
+    except BROKEN as error:
         package.problem = Problem("archive_broken", f"{type(error).__name__}: {error}")
     package.stems = by_stem(package.images)
     if not package.articles and package.problem is None:
@@ -245,32 +239,14 @@ def _read_archive(path: Path) -> Package:
     return package
 
 
-class _Limited(gzip.GzipFile):
-    """Ends the reading of an archive that grows without measure."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.packed, self.unpacked = path.stat().st_size, 0
-
-    def read(self, size: int | None = -1) -> bytes:
-        """The next bytes."""
-        data = super().read(size)
-        self.unpacked += len(data)
-        if self.unpacked > MAX_UNPACKED or self.unpacked > max(_SMALL, _RATIO * self.packed):
-            raise Problem("archive_too_large", f"{self.packed:,} bytes are over {self.unpacked:,} unpacked")
-        return data
-
-
-def _read_members(tar: tarfile.TarFile, package: Package) -> None:
-    unsafe = None
-    for count, member in enumerate(tar):
+def _read_members(path: Path, package: Package) -> None:
+    unsafe, held = None, 0
+    for count, (tar, member) in enumerate(members(path)):
         if count >= MAX_MEMBERS:
-            raise Problem("archive_too_large", f"over {MAX_MEMBERS:,} members")
+            raise Problem("archive_too_large", f"over {MAX_MEMBERS:,} members: cut it into several")
         if outside(member.name) or ((member.islnk() or member.issym()) and outside(member.linkname)):
             unsafe = unsafe or Problem("unsafe_archive", f"member {member.name} points outside")
             continue
-        if member.size > MAX_UNPACKED:
-            raise Problem("archive_too_large", f"member {member.name} has {member.size:,} bytes")
         if member.issparse():  # a few bytes that say they are gigabytes
             unsafe = unsafe or Problem("unsafe_archive", f"member {member.name} is sparse")
             continue
@@ -280,6 +256,9 @@ def _read_members(tar: tarfile.TarFile, package: Package) -> None:
             continue
         content = tar.extractfile(member)
         data = content.read(MAX_BYTES + 1) if content else b""
+        held += len(data)
+        if held > MAX_HELD:
+            raise Problem("archive_too_large", f"over {MAX_HELD:,} bytes of articles and images: cut it into several")
         (package.articles if name.suffix.lower() in XML else package.images)[member.name] = data
     if unsafe:
         raise unsafe

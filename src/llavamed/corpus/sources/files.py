@@ -3,12 +3,10 @@
 import os
 import re
 import stat
-import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
 
 from llavamed.console import progress
 from llavamed.corpus.problem import Problem, printable
@@ -16,7 +14,6 @@ from llavamed.corpus.problem import Problem, printable
 MAX_RECORD = 32_000_000  # bytes of one record's text
 PART = 256  # figures in an item
 _LONG = 20_000_000  # bytes of a file that takes over a second to list
-_EXTENDED, _LONGEST = (b"x", b"g", b"X", b"L", b"K"), 1_000_000  # tar headers with long names and more, bytes in one
 
 
 def day(path: Path) -> str:
@@ -87,15 +84,3 @@ def listing(path: Path) -> Iterator[Callable[[int], None]]:
 
         yield reached
         reached(size)
-
-
-class Header(tarfile.TarInfo):
-    """Refuses headers that only serve to be large, before they are read."""
-
-    @classmethod
-    def frombuf(cls, *args: Any, **named: Any) -> Self:
-        """The header in a block."""
-        header = super().frombuf(*args, **named)
-        if header.type in _EXTENDED and header.size > _LONGEST:
-            raise Problem("archive_too_large", f"a header of {header.size:,} bytes")
-        return header

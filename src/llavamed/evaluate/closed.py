@@ -21,6 +21,12 @@ _SAME = (
     (r"\bhistolog(?:ic|ical)\b|\bhistopatholog(?:y|ic|ical)\b", "histology"),
     (r"\bnot (?:absent|negative|without)\b|\bno (?:doubt|question)\b", " "),
     (r"\bwithin normal limits\b", "normal"),
+    (r"\bclear(?= (?:evidence|signs?|indications?)\b)", " "),  # says nothing of clear lungs
+    (r"\bbilateral(?:ly)?\b", "both"),
+    (r"\b(?:single|solitary)\b", "one"),
+    (r"\brt\b", "right"),
+    (r"\blt\b", "left"),
+    (r"\bt[12](?: weighted)?(?= flair\b)", " "),
     (r"\brather than\b|\binstead of\b", "not"),
     (r"\bfree of\b|\brul(?:es?|ed|ing) out\b|\bexclud(?:es?|ed|ing)\b", "without"),
     (r"\bfree from\b|\bdevoid of\b", "without"),
@@ -40,7 +46,7 @@ _NORMAL = _set("normal clear unremarkable intact healthy")
 _ABNORMAL = _set("abnormal abnormality anomaly")
 _HEDGE = re.compile(
     r"\b(?:may|might|could|maybe|perhaps|possibl[ey]|unclear|uncertain|unsure|unknown|indeterminate|inconclusive"
-    r"|equivocal|whether|if)\b"
+    r"|equivocal|whether|if|probably|probable|likely|unlikely)\b"
     r"|(?:\bnot|n't|\bcannot|\bdifficult to|\bhard to|\bimpossible to) (?:\w+ ){0,2}?"
     r"(?:sure|certain|determined?|tell|say|know|known|assess(?:ed)?|evaluated?|confirm(?:ed)?|excluded?|ruled?)\b"
     r"|\bsorry\b|\bunable to\b|(?:not|n't|cannot) (?:see|view|access) (?:the|this|any|your) (?:image|picture|scan)"
@@ -56,6 +62,14 @@ _STOP = _set(
 _GENERIC = _set("image picture photograph photo view scan film side sided plane weighted")
 _PICTURE = _set("image picture xray ct mri scan film study examination ultrasound")
 _SIDES = _set("left right")
+# Compared with "than", all other comparatives ask for or state the greater.
+_LESSER = re.compile(r"\b(?:less|least|smaller|smallest|lower|lowest|fewer|thinner|shorter|darker)\b")
+_GREATER = re.compile(r"\b(?:more|most|bigger|biggest|larger|largest|greater|greatest|\w{4,}er(?= than))\b")
+_SEVERAL = re.compile(
+    r"\b(?:several|many|numerous|two|three|four|five|six|seven|eight|nine|ten|[2-9]|[1-9]\d)"
+    r"(?= (?:\w+ ){0,2}?\w{3,}s\b)"
+)
+_IN_PICTURE = re.compile(r"\b(?:left|right)(?:[- ]hand)?(?: side)? of (?:the|this) (?:image|picture|film|screen)\b")
 _CLAUSE = re.compile(
     r"[;:!?\n]+|\.(?!\d)|\b(?:but|however|although|though|whereas|while)\b"
     r"|,\s*(?=(?:and )?(?:the|a|an|it|its|this|these|there|they|i|we|not|no|with|without|rather|instead)\b)"
@@ -68,12 +82,23 @@ _SAID = re.compile(rf"\b(yes|{_NO})\b")
 def asserted(answer: str, options: Sequence[str], question: str = "") -> str | None:
     """The one of `options` that `answer` asserts, or None.
 
-    `question` matters for yes and no alone: "The heart is enlarged" says yes to "Is the heart enlarged?".
+    `question` says what is asked of the options: "The heart is enlarged" says yes to "Is the heart enlarged?"; "The
+    liver is smaller than the spleen" says spleen to "Which is bigger?".
     """
+    answer = _plain(answer, " ".join([question, *options]).lower())
     if tuple(options) == YES_NO:
         said = _said(answer)
         return _implied(answer, question) if said is None else said if said in YES_NO else None
-    return _chosen(answer, options)
+    return _chosen(answer, options, question)
+
+
+def _plain(answer: str, asked: str) -> str:
+    """The answer in lower case, numbers as "multiple" if that is asked for, the patient's sides alone if it names
+    them and those of the picture."""
+    answer = answer.lower()
+    if "multiple" in asked:
+        answer = _SEVERAL.sub("multiple", answer)
+    return _IN_PICTURE.sub(" ", answer) if "patient" in answer else answer
 
 
 def options_of(question: str, reference: str) -> tuple[str, ...]:
@@ -153,6 +178,7 @@ def _implied(answer: str, question: str) -> str | None:
     topic = asked - _STOP - _NORMAL - _ABNORMAL
     sides = asked & _SIDES
     wants = -1 if asked & _NORMAL else 1
+    head = _head(question) | sides | {word for word in topic if word.isdigit()}
     stated: set[int] = set()
     for words in _clauses(answer):
         found = set(words)
@@ -162,37 +188,61 @@ def _implied(answer: str, question: str) -> str | None:
         rest = found - _STOP - _NORMAL - _ABNORMAL - _CUES
         if not about and rest and not (found & _NORMAL and found & _PICTURE):
             continue  # something else
-        matter = topic | _NORMAL | _ABNORMAL
-        negated = _negated(words, matter)
+        negated = _negated(words, topic | _NORMAL | _ABNORMAL)
+        denied = {word for word, no in zip(words, negated, strict=True) if no}
         marks = [(word, no) for word, no in zip(words, negated, strict=True) if word in _NORMAL | _ABNORMAL]
         if marks:  # "normal", "not abnormal", ...
             stated.update(-1 if (word in _NORMAL) != no else 1 for word, no in marks)
-        elif found & _CUES:
-            if any(no for word, no in zip(words, negated, strict=True) if word in topic) or not about:
-                stated.add(-1)
-        elif wants > 0 and topic and topic <= found | _ABNORMAL:
+        elif denied & topic or (found & _CUES and not about):
+            stated.add(-1)
+        elif wants > 0 and topic and (topic <= found | _ABNORMAL or (rest <= topic and head <= found)):
             stated.add(1)
     if len(stated) != 1:
         return None
     return "yes" if stated.pop() == wants else "no"
 
 
-def _chosen(answer: str, options: Sequence[str]) -> str | None:
+def _head(question: str) -> set[str]:
+    """The last word of what a question asks after: "Is there an aortic aneurysm in the chest?" -> aneurysm."""
+    text = re.sub(r"\b(?:evidence|signs?) of\b", " ", question.lower())
+    found = [word for word in _words(re.split(r"(?<=\w) (?:in|on|at|of|under|within)\b", text)[0]) if word not in _STOP]
+    return set(found[-1:])
+
+
+def _chosen(answer: str, options: Sequence[str], question: str) -> str | None:
     """The only option that is stated; of two, the one left when the other is denied."""
     keys = {option: _key(option) for option in options}
     matter = {word for words, _ in keys.values() for word in words}
+    asked = set(_words(question)) - matter
+    opposite = _NORMAL if asked & _ABNORMAL else _ABNORMAL if asked & _NORMAL else frozenset()
     stated: set[str] = set()
     denied: set[str] = set()
-    for words in _clauses(answer):
+    for words in _clauses(_compared(answer, question)):
         negated = dict(zip(words, _negated(words, matter), strict=True))
+        other = bool(opposite & negated.keys())  # "the heart is normal" where the abnormal one is asked for
         found = {o: any(negated[w] for w in key) for o, (key, _) in keys.items() if key and set(key) <= negated.keys()}
         for option, no in found.items():
-            if any(set(keys[option][0]) < set(keys[other][0]) for other in found):
+            if any(set(keys[option][0]) < set(keys[longer][0]) for longer in found):
                 continue  # "X-ray" inside "chest X-ray"
-            (stated if no == keys[option][1] else denied).add(option)
+            (stated if (no != other) == keys[option][1] else denied).add(option)
+    both = next((option for option in options if keys[option][0] == ["both"]), "")
+    all_of_them = len(options) > 2 and both and (both in stated or stated == set(options) - {both})
+    if all_of_them and not re.search(r"\bor\b", answer):  # "both oral and IV", "left and right"
+        stated = {both}
     if not stated and len(options) == 2 and len(denied) == 1:
         stated = set(options) - denied
     return stated.pop() if len(stated) == 1 and not stated & denied else None
+
+
+def _compared(answer: str, question: str) -> str:
+    """The answer with, of two things compared, only the one that the question asks for."""
+    clauses = []
+    for clause in re.split(r"(?<=[.;,])", answer):
+        one, than, other = clause.partition(" than ")
+        flipped = than and bool(_LESSER.search(question.lower())) != bool(_LESSER.search(one))
+        both_asked = _LESSER.search(question.lower()) and _GREATER.search(question.lower())
+        clauses.append(other if flipped and not both_asked else one)
+    return " ".join(clauses)
 
 
 def _key(option: str) -> tuple[list[str], bool]:
@@ -210,7 +260,7 @@ def _clauses(answer: str) -> Iterator[list[str]]:
 
 
 def _negated(words: list[str], matter: set[str]) -> list[bool]:
-    """For each word whether it is denied. A cue denies what follows, up to the next cue; if nothing there matters
+    """For each word whether it is denied. A cue denies what follows, up to the next cue; if nothing is said there
     ("a fracture is not seen"), what stands before it, back to the cue before."""
     cues = [n for n, word in enumerate(words) if word in _CUES]
     negated = [False] * len(words)
@@ -218,7 +268,11 @@ def _negated(words: list[str], matter: set[str]) -> list[bool]:
         end = cues[place + 1] if place + 1 < len(cues) else len(words)
         start = cues[place - 1] + 1 if place else 0
         after = range(cue + 1, end)
-        for n in after if any(words[n] in matter for n in after) else range(start, cue):
+        said = [words[n] for n in after if not words[n].endswith("ly")]
+        if words[cue] == "not":
+            said = said[:1]  # "not seen in the lower lobe"
+        said = [word for word in said if word not in _STOP | _PICTURE]
+        for n in after if said or any(words[n] in matter for n in after) else range(start, cue):
             negated[n] = True
     return negated
 
@@ -227,11 +281,12 @@ def _words(text: str) -> list[str]:
     text = re.sub(r"[-‐‑–/]", " ", text.lower())
     for pattern, word in _SAME:
         text = re.sub(pattern, word, text)
-    return [_singular(NUMBERS.get(word, word)) for word in re.findall(r"[a-z0-9]+", text)]
+    return [_stem(NUMBERS.get(word, word)) for word in re.findall(r"[a-z0-9]+", text)]
 
 
-def _singular(word: str) -> str:
-    if len(word) < 4 or word.endswith(("ss", "us", "is")) or word in _STOP:
+def _stem(word: str) -> str:
+    """One form for singular and plural, and for verb and noun: fracture, fractures, fractured."""
+    if len(word) < 4 or word.endswith(("ss", "us", "is", "thing")) or word in _STOP:
         return word
     if word.endswith("ies"):
         return word[:-3] + "y"
@@ -239,4 +294,5 @@ def _singular(word: str) -> str:
         return word[:-2]
     if word.endswith("ally"):
         return word[:-2]
-    return word.removesuffix("s")
+    word = word.removesuffix("s")
+    return word if len(word) < 7 else re.sub(r"(?:ed|ing|ion|e?ment)$", "e", word)

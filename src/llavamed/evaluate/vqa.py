@@ -20,7 +20,7 @@ from llavamed.evaluate.baselines import baselines, blank, open_picture
 from llavamed.evaluate.metrics import CLOSED, OPEN, Interval, Item, difference, paper, strict, strict_scores
 from llavamed.evaluate.questions import Question, questions_of
 
-RULES = 1  # of scoring: answers scored by other rules are another artifact
+RULES = 2  # of scoring: answers scored by other rules are another artifact
 _QUESTION = [(name, pa.string()) for name in ("id", "pair_id", "question", "reference", "kind", "question_type")]
 _SAYS = ("answer", "blank_answer", "majority_answer", "neighbour_answer")
 _RIGHT = ("right", "blank_right", "majority_right", "neighbour_right")

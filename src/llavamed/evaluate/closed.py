@@ -24,6 +24,7 @@ _SAME = (
     (r"\bclear(?= (?:evidence|signs?|indications?)\b)", " "),  # says nothing of clear lungs
     (r"\bbilateral(?:ly)?\b", "both"),
     (r"\b(?:single|solitary)\b", "one"),
+    (r"\bhemidiaphragm", "diaphragm"),
     (r"\brt\b", "right"),
     (r"\blt\b", "left"),
     (r"\bt[12](?: weighted)?(?= flair\b)", " "),
@@ -46,7 +47,8 @@ _NORMAL = _set("normal clear unremarkable intact healthy")
 _ABNORMAL = _set("abnormal abnormality anomaly")
 _HEDGE = re.compile(
     r"\b(?:may|might|could|maybe|perhaps|possibl[ey]|unclear|uncertain|unsure|unknown|indeterminate|inconclusive"
-    r"|equivocal|whether|if|probably|probable|likely|unlikely)\b"
+    r"|equivocal|whether|if|probably|probable|likely|unlikely"
+    r"|(?:suspicious|concerning|suggestive) (?:for|of))\b"
     r"|(?:\bnot|n't|\bcannot|\bdifficult to|\bhard to|\bimpossible to) (?:\w+ ){0,2}?"
     r"(?:sure|certain|determined?|tell|say|know|known|assess(?:ed)?|evaluated?|confirm(?:ed)?|excluded?|ruled?)\b"
     r"|\bsorry\b|\bunable to\b|(?:not|n't|cannot) (?:see|view|access) (?:the|this|any|your) (?:image|picture|scan)"
@@ -56,11 +58,11 @@ _STOP = _set(
     "this that these those it its they their there here what which how where why who any some you i we he she his her "
     "used taken shown seen show shows see located visible present evident identified noted appear appears demonstrate "
     "demonstrates detected observed apparent demonstrated image images picture evidence sign signs finding findings "
-    "patient patient's s answer just only also still either"
+    "included given administered patient patient's s answer just only also still either"
 )
 # Words that name a sort of thing but do not tell two options apart.
 _GENERIC = _set("image picture photograph photo view scan film side sided plane weighted")
-_PICTURE = _set("image picture xray ct mri scan film study examination ultrasound")
+_PICTURE = _set("image picture xray ct mri scan film study examination section slice ultrasound")
 _SIDES = _set("left right")
 # Compared with "than", all other comparatives ask for or state the greater.
 _LESSER = re.compile(r"\b(?:less|least|smaller|smallest|lower|lowest|fewer|thinner|shorter|darker)\b")
@@ -175,15 +177,17 @@ def _implied(answer: str, question: str) -> str | None:
     Each clause states a finding (+1) or its absence, or normality (-1); the question asks for one or the other.
     """
     asked = set(_words(question))
-    topic = asked - _STOP - _NORMAL - _ABNORMAL
+    topic = asked - _STOP - _NORMAL - _ABNORMAL - {"side"}
     sides = asked & _SIDES
     wants = -1 if asked & _NORMAL else 1
     head = _head(question) | sides | {word for word in topic if word.isdigit()}
     stated: set[int] = set()
     for words in _clauses(answer):
         found = set(words)
-        if sides and found & _SIDES and not sides & found:
-            continue  # the other side
+        if sides and "both" in found and not found & _CUES:
+            found |= _SIDES
+        if found & _SIDES and (not sides & found if sides else "only" in found):
+            continue  # the other side, or not both
         about = found & topic
         rest = found - _STOP - _NORMAL - _ABNORMAL - _CUES
         if not about and rest and not (found & _NORMAL and found & _PICTURE):
@@ -195,7 +199,7 @@ def _implied(answer: str, question: str) -> str | None:
             stated.update(-1 if (word in _NORMAL) != no else 1 for word, no in marks)
         elif denied & topic or (found & _CUES and not about):
             stated.add(-1)
-        elif wants > 0 and topic and (topic <= found | _ABNORMAL or (rest <= topic and head <= found)):
+        elif wants > 0 and topic and (topic <= found | _ABNORMAL or (rest <= topic | _SIDES and head <= found)):
             stated.add(1)
     if len(stated) != 1:
         return None

@@ -1,4 +1,4 @@
-"""The questions that a set of conversations holds, each to be asked on its own: one picture, one question."""
+"""Questions, each to be asked on its own: one picture, one question. From conversations, or from a benchmark."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from llavamed import artifact
 from llavamed.artifact import ROWS_IN_GROUP, Json
+from llavamed.corpus.problem import Problem
 from llavamed.corpus.schema import KINDS
+from llavamed.evaluate.benchmarks import Record, records
 from llavamed.evaluate.closed import YES_NO, alternatives, asserted, options_of
 from llavamed.evaluate.metrics import CLOSED, OPEN, normalise
 
@@ -17,7 +20,8 @@ _NAMES = {normalise(name): name for name in KINDS.values()}
 
 @dataclass(frozen=True)
 class Question:
-    """`image`: the encoded picture. `kind`: open or closed. `options`: what a closed question lets one choose from.
+    """`image`: the encoded picture, empty where it is missing. `kind`: open or closed. `options`: what a closed
+    question lets one choose from.
 
     `pair_id`: the same for all questions of one picture. `organ`, `modality`: "" where the source states none.
     """
@@ -34,23 +38,65 @@ class Question:
     modality: str = ""
 
 
-def questions_of(folder: Path, split: str = "test") -> list[Question]:
-    """Every question of one split of the conversations in `folder`, in order.
+def questions_of(
+    source: Path, split: str = "test", *, language: str = "en", images: Path | None = None
+) -> list[Question]:
+    """Every question of one split, in order. Those of one picture share its bytes.
 
-    The options of "what kind of image is this" are the kinds that are an answer somewhere in the split.
+    `source`: conversations or a converted benchmark (artifacts), or whatever `benchmarks.records` reads, which says
+    what `language` and `images` are. The options of "what kind of image is this" in conversations are the kinds that
+    are an answer somewhere in the split.
+
+    Raises:
+        InputError: `source` is none of these.
     """
-    found = list(each_question(folder, split))
+    pictures: dict[bytes, bytes] = {}
+    found = []
+    for question in each_question(source, split, language=language, images=images):
+        found.append(replace(question, image=pictures.setdefault(question.image, question.image)))
     kinds = tuple(sorted({q.options[0] for q in found if q.question_type == KIND_OF_IMAGE}))
     return [replace(q, options=kinds) if q.question_type == KIND_OF_IMAGE else q for q in found]
 
 
-def each_question(folder: Path, split: str) -> Iterator[Question]:
+def each_question(source: Path, split: str, *, language: str = "en", images: Path | None = None) -> Iterator[Question]:
     """The same one by one, without holding all pictures; the options of a kind of image are its right answer alone."""
-    for path in sorted((folder / "data").glob(f"{split}-*.parquet")):
+    if not (source / "manifest.json").is_file():
+        yield from _of_benchmark(source, split, language, images)
+        return
+    artifact.require(source, "conversations")
+    for path in sorted((source / "data").glob(f"{split}-*.parquet")):
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=ROWS_IN_GROUP):
                 for row in batch.to_pylist():
                     yield from _of_row(row)
+
+
+def _of_benchmark(source: Path, split: str, language: str, images: Path | None) -> Iterator[Question]:
+    """A picture is read once as long as its questions follow each other."""
+    last, image = "", b""
+    for record in records(source, split, language=language, images=images):
+        if record.picture != last:
+            last, image = record.picture, _image(record)
+        yield of_record(record, image)
+
+
+def _image(record: Record) -> bytes:
+    try:
+        return record.load()
+    except Problem:
+        return b""
+
+
+def of_record(record: Record, image: bytes) -> Question:
+    """A benchmark's record as a question. Where the benchmark does not say so, yes and no are closed, the rest open."""
+    yes_no = record.answer.strip(" .").lower() in YES_NO
+    kind = record.kind or (CLOSED if yes_no else OPEN)
+    options = options_of(record.question, record.answer) if kind == CLOSED else ()
+    question_type = record.question_type or (OPEN if kind == OPEN else YES_OR_NO if options == YES_NO else CHOICE)
+    return Question(
+        record.id, record.picture, image, record.question, record.answer, kind, question_type, options, record.organ,
+        record.modality,
+    )  # fmt: skip
 
 
 def _of_row(row: Json) -> Iterator[Question]:
@@ -62,6 +108,12 @@ def _of_row(row: Json) -> Iterator[Question]:
         answered = n + 1 < len(turns) and turns[n + 1]["from"] == "gpt"
         text = (turn["value"] or "").replace("<image>", " ").strip()
         reference = ((turns[n + 1]["value"] if answered else "") or "").strip()
+        if "answer_type" in row:  # a converted benchmark
+            about = {name: row[name] for name in ("question_type", "organ", "modality")}
+            record = Record(row["id"], row["split"], row["pair_id"], lambda: image, text, reference,
+                            row["answer_type"], **about)  # fmt: skip
+            yield of_record(record, image)
+            return
         kind, question_type, options = _sort(text, reference)
         yield Question(f"{row['id']}-{n // 2}", row["pair_id"], image, text, reference, kind, question_type, options)
 

@@ -1,0 +1,449 @@
+"""Ask any OpenAI-compatible chat endpoint (OpenAI, Azure, vLLM, llama.cpp, Ollama) many things, none of them twice.
+
+Every reply is in a journal on disk before the next request is sent, under a key that covers all that was asked. The
+key of the account comes from the environment (OPENAI_API_KEY) and is written nowhere. Nothing but the endpoint is
+contacted: redirects are not followed.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import random
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from itertools import islice
+from pathlib import Path
+from time import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from llavamed.artifact import Json
+from llavamed.console import console, progress
+from llavamed.errors import InputError, Unfinished
+from llavamed.journal import Journal
+
+KEY = "OPENAI_API_KEY"
+TRIES = 12  # of one request, with what BACKOFF adds up to: about five minutes
+FEW_TRIES = 3  # where it may well be the wrong server
+BACKOFF, LONGEST_BACKOFF = 0.5, 60.0  # seconds, doubled each time, jittered by half
+LONGEST_WAIT = 900.0  # seconds of Retry-After that are waited for
+LOST_IN_A_ROW = 5  # requests without an answer after all tries: the server is down
+REFUSED_AT_FIRST = 16  # requests refused before any is answered: the fault is not theirs
+REMINDERS = 2  # to a model whose answer cannot be read
+# What a server may not take. `max_tokens` has another name where it is not.
+_OPTIONAL = ("response_format", "temperature", "max_tokens")
+_UNSUPPORTED = re.compile(r"support|unrecogni|unknown|not permitted|extra", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where to ask, which model, how many requests at once, and the limits of the account."""
+
+    url: str
+    model: str
+    concurrency: int = 8
+    timeout: float = 300.0  # seconds for one answer
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+
+    @property
+    def base(self) -> str:
+        """The URL under which /chat/completions is.
+
+        Raises:
+            InputError: it is none, or holds a key.
+        """
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(f"{self.url} is no endpoint: name a URL such as http://localhost:8000/v1")
+        if "@" in parts.netloc or parts.query:
+            raise InputError(
+                f"{parts.scheme}://{parts.hostname}: name the endpoint without user, key or query, and set {KEY} "
+                "(Azure: https://NAME.openai.azure.com/openai/v1)"
+            )
+        path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
+        return f"{parts.scheme}://{parts.netloc}{path or '/v1'}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One thing to ask. `messages`: as the chat API has them; pictures as data URLs. `schema`: of a JSON answer."""
+
+    id: str
+    messages: list[Json]
+    max_tokens: int
+    temperature: float = 0.0
+    schema: Json | None = None
+
+    def body(self, model: str) -> Json:
+        """What is sent."""
+        body = {"model": model, "messages": self.messages, "max_tokens": self.max_tokens}
+        body["temperature"] = self.temperature
+        if self.schema is not None:
+            form = {"name": "answer", "strict": True, "schema": self.schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": form}
+        return body
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request: `text` and, where it cannot be used, the reason.
+
+    `reason`: "", "refused" (by the server: `detail`) or "malformed" (still so after REMINDERS: `detail`).
+    `replies`: how often the model replied. `tokens`: of prompts and replies, as the server counts. `model`: its name
+    for itself. `without`: what it did not take.
+    """
+
+    id: str
+    text: str = ""
+    reason: str = ""
+    detail: str = ""
+    replies: int = 0
+    finish: str = ""
+    model: str = ""
+    tokens: tuple[int, int] = (0, 0)
+    without: tuple[str, ...] = ()
+
+
+def text_and_picture(text: str, picture: bytes, kind: str) -> list[Json]:
+    """The content of a message: `picture` (of the MIME type `kind`, such as image/png), then `text`."""
+    from base64 import b64encode
+
+    url = f"data:{kind};base64,{b64encode(picture).decode()}"
+    return [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]
+
+
+def ask(
+    endpoint: Endpoint,
+    requests: Collection[Request],
+    journal: Path,
+    *,
+    check: Callable[[str], str] = lambda text: "",
+    label: str = "answers",
+) -> Iterator[Outcome]:
+    """Ask all `requests` that `journal` has no answer to, then give the outcome of each, in their order.
+
+    `requests` is gone through more than once, so a long one can make them as they are needed. `check` says what is
+    wrong with a reply ("" if nothing); the model is then told so and asked again, up to REMINDERS times.
+
+    Raises:
+        InputError: nothing answers there, or wrongly; the key, the model or the path is wrong; all is refused; `openai`
+            is not installed.
+        Unfinished: some were not answered this time. What was answered is kept.
+    """
+    book = Journal(journal)
+    asyncio.run(_ask_all(endpoint, requests, book, check, label))
+    return _outcomes(endpoint.model, requests, book, check)
+
+
+def _outcomes(
+    model: str, requests: Collection[Request], book: Journal, check: Callable[[str], str]
+) -> Iterator[Outcome]:
+    for request in requests:
+        body, outcome = _next(request, model, book, check)
+        if body is None:
+            yield outcome
+    book.close()
+
+
+def _next(request: Request, model: str, book: Journal, check: Callable[[str], str]) -> tuple[Json | None, Outcome]:
+    """What is still to be sent for `request` (None: nothing), and its outcome so far."""
+    body = request.body(model)
+    outcome = Outcome(request.id)
+    prompt = completion = 0
+    while True:
+        fact = book.get(_key(request.id, body))
+        if fact is None:
+            return body, outcome
+        if "refused" in fact:
+            return None, Outcome(request.id, outcome.text, "refused", fact["refused"], outcome.replies)
+        prompt, completion = prompt + fact["tokens"][0], completion + fact["tokens"][1]
+        problem = check(fact["text"])
+        outcome = Outcome(
+            request.id, fact["text"], "malformed" if problem else "", problem, outcome.replies + 1, fact["finish"],
+            fact["model"], (prompt, completion), tuple(fact["without"]),
+        )  # fmt: skip
+        if not problem or outcome.replies > REMINDERS:
+            return None, outcome
+        told = {"role": "user", "content": f"That cannot be read: {problem} Answer again, in the form asked for."}
+        body = body | {"messages": [*body["messages"], {"role": "assistant", "content": fact["text"]}, told]}
+
+
+def _key(name: str, body: Json) -> str:
+    return hashlib.sha256(json.dumps([name, body], sort_keys=True).encode()).hexdigest()[:32]
+
+
+async def _ask_all(
+    endpoint: Endpoint, requests: Collection[Request], book: Journal, check: Callable[[str], str], label: str
+) -> None:
+    def waiting() -> Iterator[Request]:
+        return (request for request in requests if _next(request, endpoint.model, book, check)[0] is not None)
+
+    done = len(requests) - sum(1 for _ in waiting()) if len(book) else 0
+    if done == len(requests):
+        return
+    openai = _openai()
+    http = openai.DefaultAsyncHttpxClient(follow_redirects=False)
+    key = os.environ.get(KEY) or "none"
+    with progress(label, len(requests), "answers", done=done) as advance:
+        async with openai.AsyncOpenAI(
+            api_key=key, base_url=endpoint.base, max_retries=0, timeout=endpoint.timeout, http_client=http
+        ) as client:
+            run = _Run(endpoint, client, book, check, advance)
+            left = waiting()
+            await run.work(islice(left, 1))  # the first alone: a wrong call is seen at once
+            await asyncio.gather(*(run.work(left) for _ in range(endpoint.concurrency)))
+            await run.finish()
+
+
+def _openai() -> Any:
+    try:
+        import openai
+    except ImportError:
+        raise InputError("an endpoint needs the package openai: pip install 'llavamed[endpoint]'") from None
+    return openai
+
+
+class _Again(Exception):
+    """No answer this time. `wait`: what the server asked for, in seconds."""
+
+    def __init__(self, detail: str, wait: float = 0.0, tries: int = TRIES) -> None:
+        super().__init__(detail)
+        self.wait, self.tries = wait, tries
+
+
+class _Wrong(_Again):
+    """What a wrong URL gives too: seldom tried again, and then the end."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, tries=FEW_TRIES)
+
+
+class _Refused(Exception):
+    """The server will not answer this request."""
+
+
+class _Run:
+    """The requests of one run: what they share is how the server behaves."""
+
+    def __init__(
+        self, endpoint: Endpoint, client: Any, book: Journal, check: Callable[[str], str], advance: Callable[..., None]
+    ) -> None:
+        self.endpoint, self.client, self.book, self.check, self.advance = endpoint, client, book, check, advance
+        self.answered = len(book) > 0
+        self.reached = False
+        self.without: set[str] = set()
+        self.held: list[Json] = []  # refusals that are the server's fault if nothing is ever answered
+        self.lost = self.lost_in_a_row = 0
+        self.trouble = ""
+        self.not_before = 0.0
+        self.requests = _Pace(endpoint.requests_per_minute)
+        self.tokens = _Pace(endpoint.tokens_per_minute)
+        self.used = self.guessed = 0.0  # tokens
+
+    async def work(self, requests: Iterator[Request]) -> None:
+        """Ask one after another until there are none left."""
+        for request in requests:
+            while (body := _next(request, self.endpoint.model, self.book, self.check)[0]) is not None:
+                try:
+                    fact = await self._answer(body)
+                except _Refused as error:
+                    await self._refuse({"key": _key(request.id, body), "id": request.id, "refused": str(error)})
+                    self.advance()
+                    break
+                except _Again as error:
+                    self._lose(error)
+                    break
+                self.answered, self.lost_in_a_row = True, 0
+                held, self.held = self.held, []
+                await self.book.record(*held, {"key": _key(request.id, body), "id": request.id} | fact)
+            else:
+                self.advance()
+
+    async def finish(self) -> None:
+        """Raises InputError, Unfinished: as `ask`."""
+        if self.held and not self.answered:
+            raise self._nothing_answered()
+        await self.book.record(*self.held)
+        if self.lost:
+            raise self._unfinished(f"{self.lost} requests had no answer ({self.trouble})")
+
+    async def _refuse(self, fact: Json) -> None:
+        if self.answered:
+            await self.book.record(fact)
+            return
+        self.held.append(fact)
+        if len(self.held) >= REFUSED_AT_FIRST:
+            raise self._nothing_answered()
+
+    def _lose(self, error: _Again) -> None:
+        if isinstance(error, _Wrong):
+            raise InputError(f"{self.endpoint.base}: {error}")
+        self.lost, self.lost_in_a_row, self.trouble = self.lost + 1, self.lost_in_a_row + 1, str(error)
+        if not self.answered or self.lost_in_a_row >= LOST_IN_A_ROW:
+            raise self._unfinished(self.trouble)
+
+    async def _answer(self, body: Json) -> Json:
+        """Raises _Refused; _Again: not after all tries."""
+        attempt = 0
+        while True:
+            await self._turn(body)
+            try:
+                return await self._post(body)
+            except _Again as error:
+                attempt += 1
+                if attempt >= error.tries:
+                    raise
+                wait = min(LONGEST_BACKOFF, BACKOFF * 2 ** (attempt - 1)) * random.uniform(0.5, 1)  # noqa: S311
+                if error.wait:
+                    self.not_before = max(self.not_before, _now() + error.wait)  # it speaks of the account
+                await asyncio.sleep(max(wait, error.wait + wait / 10 if error.wait else 0))
+
+    async def _turn(self, body: Json) -> None:
+        while (wait := self.not_before - _now()) > 0:
+            await asyncio.sleep(wait)
+        await self.requests.take(1)
+        await self.tokens.take(self._tokens(body))
+
+    def _tokens(self, body: Json) -> float:
+        """What it may take, by what the requests so far took."""
+        return _estimate(body) * (self.used / self.guessed if self.used else 1)
+
+    async def _post(self, body: Json) -> Json:
+        """Raises _Refused, _Again; InputError, Unfinished: no request can be answered."""
+        openai = _openai()
+        sent = {name: value for name, value in body.items() if name not in self.without}
+        if "max_tokens" in self.without:
+            sent["max_completion_tokens"] = body["max_tokens"]
+        try:
+            async with asyncio.timeout(self.endpoint.timeout):
+                response = await self.client.chat.completions.with_raw_response.create(**sent)
+            self.reached = True
+            fact = _read(response.content)
+        except openai.APIStatusError as error:
+            self.reached = True
+            return await self._status(error, sent, body)
+        except (TimeoutError, openai.APITimeoutError):
+            why = f"no answer within {self.endpoint.timeout:g} s: allow it more time"
+            raise _Again(why, tries=TRIES if self.answered else FEW_TRIES) from None
+        except openai.APIConnectionError as error:
+            why = str(error.__cause__ or error)
+            if self.reached:
+                raise _Again(f"the connection broke ({why})") from None
+            raise _Wrong(f"nothing answers there ({why}): start the server, or correct the URL") from None
+        except ValueError:
+            if self.answered:
+                raise _Again("an answer that was no chat completion") from None
+            raise _Wrong("what answers there is no chat endpoint: correct the URL") from None
+        guess = self._tokens(body)
+        self.tokens.settle(sum(fact["tokens"]) - guess)
+        self.used, self.guessed = self.used + sum(fact["tokens"]), self.guessed + _estimate(body)
+        return fact | {"without": sorted(self.without)}
+
+    async def _status(self, error: Any, sent: Json, body: Json) -> Json:
+        """What to do about an answer with an error status."""
+        status, said = error.status_code, _message(error)
+        wait = _retry_after(error.response.headers)
+        if status == 401 or (status == 403 and not self.answered):
+            raise InputError(f"{self.endpoint.base}: {status} {said}: set {KEY} to a key that it takes")
+        if status == 404:
+            raise InputError(f"{self.endpoint.base}: 404 {said}: correct the URL or the model ({self.endpoint.model})")
+        if 300 <= status < 400:
+            to = error.response.headers.get("location", "elsewhere")
+            raise InputError(f"{self.endpoint.base}: it sends on to {to}: name that URL if you trust it")
+        if status == 429 and "insufficient_quota" in f"{error.code} {error.type}":
+            raise self._unfinished(f"429 {said}: the account is used up")
+        if wait > LONGEST_WAIT:
+            raise self._unfinished(f"{status} {said}: it asks to come back in {wait / 60:.0f} minutes")
+        if status in (408, 409, 425, 429) or status >= 500:
+            raise _Again(f"{status} {said}", wait)
+        for name in _OPTIONAL:
+            if name in sent and name in f"{error.param} {said}" and _UNSUPPORTED.search(f"{error.code} {said}"):
+                self.without.add(name)
+                console.print(f"{self.endpoint.base} does not take {name}: left out", highlight=False, soft_wrap=True)
+                return await self._post(body)
+        raise _Refused(f"{status} {said}")
+
+    def _nothing_answered(self) -> InputError:
+        refused = self.held[-1]["refused"]
+        return InputError(f"{self.endpoint.base}: all of the first {len(self.held)} requests were refused: {refused}")
+
+    def _unfinished(self, why: str) -> Unfinished:
+        return Unfinished(f"{self.endpoint.base}: {why}; {len(self.book)} answers are kept: run the same command again")
+
+
+class _Pace:
+    """At most so many a minute, spread evenly."""
+
+    def __init__(self, per_minute: float | None) -> None:
+        self.each = 60 / per_minute if per_minute else 0.0  # seconds
+        self.free = 0.0
+
+    async def take(self, amount: float) -> None:
+        """Wait for the turn of `amount`."""
+        now = _now()
+        start = max(now, self.free)
+        self.free = start + amount * self.each
+        if start > now:
+            await asyncio.sleep(start - now)
+
+    def settle(self, more: float) -> None:
+        """It was so much more, or less, than was taken."""
+        self.free += more * self.each
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _estimate(body: Json) -> float:
+    """Tokens that a request may take: four characters each, 1,000 a picture, and the longest answer."""
+    total = float(body["max_tokens"])
+    for message in body["messages"]:
+        parts = message["content"]
+        for part in [{"type": "text", "text": parts}] if isinstance(parts, str) else parts:
+            total += len(part["text"]) / 4 if part["type"] == "text" else 1000
+    return total
+
+
+def _read(content: bytes) -> Json:
+    """What the journal keeps of a chat completion. Raises ValueError: it is none."""
+    try:
+        reply = json.loads(content)
+        choice = reply["choices"][0]
+        message = choice["message"]
+        text, usage = message.get("content") or "", reply.get("usage") or {}
+        tokens = [int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)]
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"no chat completion: {error}") from None
+    if not isinstance(text, str):
+        raise ValueError("no chat completion: the content is no text")
+    finish = str(choice.get("finish_reason") or "")
+    if message.get("refusal") or (finish == "content_filter" and not text):
+        raise _Refused(f"{finish}: {message.get('refusal') or 'no text'}")
+    name = str(reply.get("model") or "").rpartition("/")[2]  # llama.cpp gives the path of its file
+    return {"text": text, "finish": finish, "model": name, "tokens": tokens}
+
+
+def _message(error: Any) -> str:
+    """What the server says about it, in one line, without the key."""
+    said = error.body.get("message") if isinstance(error.body, dict) else error.response.text
+    said = " ".join(str(said or "").split())[:300]
+    key = os.environ.get(KEY)
+    return said.replace(key, "***") if key else said
+
+
+def _retry_after(headers: Any) -> float:
+    """Seconds to wait, as Retry-After has them: a number, or a date. 0: not said."""
+    value = headers.get("retry-after", "")
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+    except ValueError:
+        return 0.0

@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llavamed.evaluate.closed import options_of
-from llavamed.evaluate.metrics import Item, bootstrap, difference, normalise, paper, paper_scores, strict, strict_scores
+from llavamed.evaluate.metrics import (
+    Item,
+    bootstrap,
+    difference,
+    mcnemar,
+    normalise,
+    paper,
+    paper_scores,
+    strict,
+    strict_scores,
+)
 
 
 def open_item(answer: str, reference: str, **more) -> Item:
@@ -105,6 +115,27 @@ def test_a_difference_is_paired():
     wrong = [Item(str(n), "Q?", "yes", "no", "closed", ("yes", "no")) for n in reversed(range(20))]
     assert difference(right, wrong)["closed_accuracy"] == [100, 100, 100]
     assert difference(right, right)["closed_accuracy"] == [0, 0, 0]
+
+
+def test_mcnemar_looks_at_the_pairs_that_differ():
+    def said(answers: str) -> list[Item]:
+        return [
+            Item(str(n), "Q?", "yes", {"y": "yes", "n": "no"}[a], "closed", ("yes", "no"))
+            for n, a in enumerate(answers)
+        ]
+
+    found = mcnemar(said("yyyyyyyyynyn"), said("nnnnnnnnyyyn"))
+    assert (found["only_this"], found["only_other"]) == (8, 1)
+    assert found["p"] == pytest.approx(2 * (1 + 9) / 2**9)
+    assert mcnemar(said("yn"), said("yn")) == {"only_this": 0, "only_other": 0, "p": 1}
+    assert mcnemar(said("y" * 3000), said("n" * 3000))["p"] < 1e-300  # no overflow
+    assert mcnemar([open_item("a", "a")], [open_item("a", "a")]) is None
+
+
+def test_a_difference_is_over_what_both_hold():
+    here, there = closed_item("yes", "yes"), Item("2", "Q?", "yes", "no", "closed", ("yes", "no"))
+    assert difference([here, there], [here])["closed_accuracy"] == [0, 0, 0]
+    assert difference([here], [there])["closed_accuracy"] is None
 
 
 texts = st.text(alphabet="ab1 ,.;/-[]?'\nÀno", max_size=30)

@@ -4,10 +4,12 @@ Paper mode repeats LLaVA-Med's scorer, quirks included, so that its numbers can 
 that of the VQA v2 evaluation). Strict mode mends what the quirks spoil and gives every figure an interval.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -17,6 +19,7 @@ OPEN, CLOSED = "open", "closed"
 NAMES = ("open_recall", "open_precision", "open_f1", "exact_match", "closed_accuracy")
 RESAMPLES = 2000
 SEED = 0
+_AT_ONCE = 2_000_000  # draws held in memory
 
 Interval = list[float]  # value, low, high
 
@@ -118,10 +121,32 @@ def strict(items: Sequence[Item]) -> dict[str, Interval | None]:
 
 
 def difference(items: Sequence[Item], others: Sequence[Item]) -> dict[str, Interval | None]:
-    """Strict scores of `items` minus those of `others`, paired by id, each with its 95 % interval."""
+    """Strict scores of `items` minus those of `others`, paired by id, each with its 95 % interval.
+
+    What only one of them holds is left out; None where no pair is left.
+    """
     by_id = {other.id: strict_scores(other) for other in others}
-    columns = _columns(items, lambda item: {n: v - by_id[item.id][n] for n, v in strict_scores(item).items()})
+    both = [item for item in items if item.id in by_id]
+    columns = _columns(both, lambda item: {n: v - by_id[item.id][n] for n, v in strict_scores(item).items()})
     return {name: bootstrap(values, groups) if len(values) else None for name, (values, groups) in columns.items()}
+
+
+def mcnemar(items: Sequence[Item], others: Sequence[Item]) -> dict[str, float] | None:
+    """McNemar's exact test of closed answers, paired by id: {only_this, only_other, p}; None without a closed pair.
+
+    `only_this`: right here and wrong there. `p`: two-sided, binomial, of as uneven a split of the pairs that differ.
+    """
+    right = {item.id: strict_scores(item)["closed_accuracy"] for item in others if item.kind == CLOSED}
+    pairs = [
+        (strict_scores(item)["closed_accuracy"], right[item.id])
+        for item in items
+        if item.kind == CLOSED and item.id in right
+    ]
+    if not pairs:
+        return None
+    this, other = sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
+    tail = sum(math.comb(this + other, k) for k in range(min(this, other) + 1))
+    return {"only_this": this, "only_other": other, "p": min(1.0, float(Fraction(2 * tail, 2 ** (this + other))))}
 
 
 def bootstrap(values: Sequence[float], groups: Sequence[str]) -> Interval:
@@ -132,11 +157,11 @@ def bootstrap(values: Sequence[float], groups: Sequence[str]) -> Interval:
     _, place = np.unique(np.asarray(groups), return_inverse=True)
     sums, counts = np.bincount(place, weights=values), np.bincount(place).astype(float)
     random = np.random.default_rng(SEED)
-    means = []
-    for _ in range(RESAMPLES):
-        drawn = random.integers(0, len(sums), len(sums))
-        means.append(sums[drawn].sum() / counts[drawn].sum())
-    low, high = np.percentile(means, [2.5, 97.5])
+    means, at_once = [], max(1, _AT_ONCE // len(sums))
+    for start in range(0, RESAMPLES, at_once):
+        drawn = random.integers(0, len(sums), (min(at_once, RESAMPLES - start), len(sums)))
+        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return [_per_cent(sums.sum() / counts.sum()), _per_cent(low), _per_cent(high)]
 
 

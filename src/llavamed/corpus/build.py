@@ -52,7 +52,7 @@ def build(
             `artifact.start` raises.
     """
     folder, choice = Path(folder), choice or Choice()
-    items, files, parents = list_sources([Path(source) for source in sources], images)
+    items, files, parents = list_sources([Path(source) for source in sources], images, folder)
     _check_apart(folder, files)
     inputs = {"sources": artifact.fingerprint(files)} if files else {}
     if opt_out:

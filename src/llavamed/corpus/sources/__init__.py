@@ -1,4 +1,4 @@
-"""SRC -> what is in it: one reader for each kind of source.
+"""SRC -> what is in it: one reader for each kind of source (`kinds.py` tells which).
 
 A reader is a module with `reads(source)`, whether a file is of its kind; `list_items(source)`, its items (the units of
 reading) in order and every file that counts; an `Item`, which knows its `name`, the day it was `collected` and about
@@ -12,12 +12,10 @@ from typing import Any, Protocol
 from llavamed import artifact
 from llavamed.corpus.entry import Entry
 from llavamed.corpus.images import RANKS
-from llavamed.corpus.sources import articles, files, folder, llava, parquet, webdataset
+from llavamed.corpus.sources import articles, files, folder, parquet
+from llavamed.corpus.sources.kinds import LISTS, READERS, reader_of
 from llavamed.errors import InputError
 
-_LISTS = (folder, llava)  # a list at the top of a folder; its pictures may lie in a folder of their own
-_FILES = (parquet, webdataset, articles)  # files anywhere below; in a folder, the first that one of these reads tells
-READERS = _LISTS + _FILES
 _READER: dict[type, Callable[[Any], Iterator[Entry]]] = {reader.Item: reader.entries for reader in READERS}
 _MADE = {"articles": articles, "corpus": parquet}  # kinds of artifact that figures are read from
 WHAT = (
@@ -43,14 +41,16 @@ class Item(Protocol):
 
 
 def list_sources(
-    sources: list[Path], images: Path | None = None
+    sources: list[Path], images: Path | None = None, out: Path | None = None
 ) -> tuple[list[Item], list[tuple[str, Path]], list[Path]]:
     """(items in order, every file that counts by name, those sources that are artifacts).
 
-    `images`: the folder of the pictures that a list among the sources names.
+    `images`: the folder of the pictures that a list among the sources names. `out`: the folder that is being written:
+    what an earlier call wrote there is no source.
 
     Raises:
-        InputError: a source is missing, holds nothing to read, or is an unfinished artifact; no source is such a list.
+        InputError: a source is missing, holds nothing to read or several kinds, or is an unfinished artifact; no source
+            is such a list.
     """
     items: list[Item] = []
     counted, parents = [], []
@@ -68,11 +68,11 @@ def list_sources(
         elif (source / ".job").exists():
             raise InputError(f"{source} is unfinished: run the step that writes it again")
         place = source / "data" if made else source
-        reader = _MADE[made["kind"]] if made else _reader(place)
+        reader = _MADE[made["kind"]] if made else reader_of(place, out)
         if reader is None:
             raise InputError(f"{source} is nothing to read figures from: {_missing(source)}")
-        found, beside = reader.list_items(place, images) if reader in _LISTS else reader.list_items(place)
-        used = used or reader in _LISTS
+        found, beside = reader.list_items(place, images) if reader in LISTS else reader.list_items(place)
+        used = used or reader in LISTS
         if not found:
             raise InputError(f"{source} holds nothing to read figures from: {_missing(source)}")
         items += found
@@ -81,18 +81,6 @@ def list_sources(
     if images and not used:
         raise InputError(f"no source is a list of pictures in {images}: name a CSV or JSON file too")
     return items, counted, parents
-
-
-def _reader(source: Path) -> Any:
-    """The module that reads a source, or None."""
-    if source.is_file():
-        return next((reader for reader in READERS if reader.reads(source)), None)
-    found = next((reader for reader in _LISTS if reader.reads(source)), None)
-    for name in files.below(source, lambda name: True) if found is None else ():
-        found = next((reader for reader in _FILES if reader.reads(source / name)), None)
-        if found:
-            return found
-    return found or articles
 
 
 def _missing(source: Path) -> str:

@@ -24,6 +24,7 @@ _HEAD = 200_000  # bytes in which an article's ids stand
 _ARTICLE_ID = re.compile(
     rb"<(?:\w+:)?article-id\b[^>]*\bpub-id-type\s*=\s*[\"'](pmc|pmcid|pmid|doi)[\"'][^>]*>\s*([^<\s]+)"
 )
+_ROOT = re.compile(rb"[<:]article[\s>]")
 _META_END = re.compile(rb"</(?:\w+:)?article-meta\s*>")
 
 
@@ -59,6 +60,19 @@ class Package:
 def reads(source: Path) -> bool:
     """Whether `source` is an article file."""
     return _is_article(source.name)
+
+
+def is_jats(path: Path) -> bool:
+    """Whether an XML file is an article, as its name or its head tells."""
+    if path.suffix.lower() == ".nxml":
+        return True
+    with path.open("rb") as stream:
+        return _ROOT.search(stream.read(_HEAD).replace(b"\0", b"")) is not None  # UTF-16 too
+
+
+def is_named_after_article(name: str) -> bool:
+    """Whether an archive is called as PMC calls an article's: PMC123.tar.gz."""
+    return _PMC.fullmatch(without_suffix(name)) is not None
 
 
 def list_items(source: Path) -> tuple[list[Item], list[tuple[str, Path]]]:

@@ -91,11 +91,13 @@ def _open(path: Path) -> Table | None:
     """None if the first line does not name a column for a file and one for a caption."""
     with path.open("rb") as stream:
         line = stream.readline(_MAX_LINE)
-    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError(f"{path} is in UTF-16: save it as CSV in UTF-8")
+    wide = line.startswith((b"\xff\xfe", b"\xfe\xff"))
+    text = line.decode("utf-16" if wide else "utf-8-sig", "replace")
     for delimiter in ",;\t|":
-        header = next(csv.reader([line.decode("utf-8-sig", "replace")], delimiter=delimiter), [])
+        header = next(csv.reader([text], delimiter=delimiter), [])
         if columns.find(header, "image") and columns.find(header, "fig_caption"):
+            if wide:
+                raise InputError(f"{path} is in UTF-16: save it as CSV in UTF-8")
             return Table(path, _encoding(path), delimiter, tuple(header), len(line))
     return None
 

@@ -63,10 +63,11 @@ def reads(source: Path) -> bool:
 def _files(source: Path) -> list[Path]:
     if source.is_file():
         return [source]
-    return [path for path in sorted(source.iterdir()) if path.suffix.lower() in SUFFIXES and _is_layout(path)]
+    return [path for path in sorted(source.iterdir()) if path.suffix.lower() in SUFFIXES and is_layout(path)]
 
 
-def _is_layout(path: Path) -> bool:
+def is_layout(path: Path) -> bool:
+    """Whether a file is JSON of one of the layouts, as its head tells."""
     if not path.is_file():
         return False
     with path.open("rb") as stream:
@@ -86,7 +87,7 @@ def list_items(source: Path, images: Path | None = None) -> tuple[list[Item], li
     beside = source if source.is_dir() else source.parent
     folders = (images,) if images else (beside, beside / "images")
     for path in paths:
-        if not _is_layout(path):
+        if not is_layout(path):
             raise InputError(
                 f"{path} is no JSON with records of an image (image, pair_id) and a caption (fig_caption, caption, "
                 "conversations): name such a file"

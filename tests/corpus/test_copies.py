@@ -43,6 +43,26 @@ def src(tmp_path):
     return folder
 
 
+@pytest.fixture
+def corpora(src, tmp_path):
+    """The same articles with large pictures and with small ones."""
+    build([src], tmp_path / "large", max_side=200, duplicates="keep")
+    build([src], tmp_path / "small", max_side=100, duplicates="keep")
+    return tmp_path / "large", tmp_path / "small"
+
+
+@pytest.fixture
+def namesakes(tmp_path):
+    """Two folders: 001.png of both is another figure, 002.png the same."""
+    folders = tmp_path / "1", tmp_path / "2"
+    for number, (folder, caption) in enumerate(zip(folders, ("A hand.", "A foot."), strict=True)):
+        folder.mkdir()
+        scene(10 + number).save(folder / "001.png")
+        scene(20).save(folder / "002.png")
+        (folder / "list.csv").write_text(f"file,caption\n001.png,{caption}\n002.png,A ball.\n")
+    return folders
+
+
 def left_out(folder):
     return {r["pair_id"]: (r["reason"], r["detail"]) for r in artifact.read_rows(folder, "excluded")}
 
@@ -60,14 +80,49 @@ def test_modes(src, tmp_path):
     assert artifact.verify(tmp_path / "near") == []
 
 
+@pytest.mark.parametrize("mode", copies.MODES)
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_a_figure_in_two_sizes_the_larger_is_kept(corpora, tmp_path, mode, order):
+    result = build([*corpora][::order], tmp_path / "out", duplicates=mode)
+    alone = build([corpora[0]], tmp_path / "alone", duplicates=mode)
+    kept = {row["pair_id"]: row["width"] for row in artifact.read_rows(tmp_path / "alone")}
+    assert [(row["pair_id"], row["width"]) for row in artifact.read_rows(tmp_path / "out")] == [*kept.items()]
+    assert result["figures"]["in"] == 12
+    assert result["figures"]["excluded"] == {"duplicate_figure": 6} | alone["figures"]["excluded"]
+    details = {row["detail"] for row in artifact.read_rows(tmp_path / "out", "excluded")}
+    assert "two sources hold it: the larger is kept" in details
+
+
+def test_two_sizes_whatever_the_workers(corpora, tmp_path):
+    hashes = [build([*corpora], tmp_path / f"w{w}", workers=w)["hash"] for w in (1, 2)]
+    assert hashes[0] == hashes[1]
+
+
+def test_figures_of_one_name_both_stay(namesakes, tmp_path):
+    build([namesakes[0]], tmp_path / "small", max_side=100)
+    result = build([namesakes[1], tmp_path / "small"], tmp_path / "out")
+    assert result["figures"] == {"in": 4, "kept": 3, "excluded": {"duplicate_figure": 1}}
+    kept = {row["pair_id"]: (row["fig_caption"], row["width"]) for row in artifact.read_rows(tmp_path / "out")}
+    assert kept == {"001.png": ("A foot.", 256), "001.png-2": ("A hand.", 100), "002.png": ("A ball.", 256)}
+
+
+def test_a_panel_and_a_figure_of_one_name():
+    def row(panel):
+        return copies._Row("f", 0, "F1_B", panel, "PMC1", True, 0, 1, panel, 0)
+
+    found, ids = copies._of_one_id([row(""), row("B"), row("B")])
+    assert list(found) == [2]
+    assert ids == {1: "F1-2_B"}
+
+
 def test_first_in_order_stays_whatever_the_workers(src, tmp_path, monkeypatch):
     hashes = [build([src], tmp_path / f"w{w}", duplicates="near", workers=w)["hash"] for w in (1, 2)]
     assert hashes[0] == hashes[1]
 
 
-@pytest.mark.parametrize("stop", range(1, 5))
-def test_killed_while_moving(src, tmp_path, monkeypatch, stop):
-    whole = build([src], tmp_path / "whole", duplicates="near")["hash"]
+@pytest.mark.parametrize("stop", range(1, 9))
+def test_killed_while_moving(corpora, namesakes, tmp_path, monkeypatch, stop):
+    whole = build([*corpora, *namesakes], tmp_path / "whole", duplicates="near")["hash"]
     calls = []
     write, unlink = artifact.write_table, type(tmp_path).unlink
 
@@ -84,11 +139,11 @@ def test_killed_while_moving(src, tmp_path, monkeypatch, stop):
     monkeypatch.setattr(artifact, "write_table", dying(write))
     monkeypatch.setattr(type(tmp_path), "unlink", dying(unlink))
     try:
-        build([src], tmp_path / "out", duplicates="near")
+        build([*corpora, *namesakes], tmp_path / "out", duplicates="near")
     except KeyboardInterrupt:
         assert not (tmp_path / "out" / "manifest.json").exists()
     monkeypatch.undo()
-    assert build([src], tmp_path / "out", duplicates="near")["hash"] == whole
+    assert build([*corpora, *namesakes], tmp_path / "out", duplicates="near")["hash"] == whole
     assert artifact.verify(tmp_path / "out") == []
 
 
@@ -99,7 +154,7 @@ def test_candidates_are_all_pairs_within_the_bound(hashes, flips):
     for bit in flips:
         flipped ^= 1 << bit
     hashes = [*hashes, flipped]
-    rows = [copies._Row("f", i, str(i), str(i), ("", "", str(i)), "", value) for i, value in enumerate(hashes)]
+    rows = [copies._Row("f", i, str(i), "", str(i), True, 0, 1, "", value) for i, value in enumerate(hashes)]
     found = copies._candidates(rows, [*range(len(rows))])
     pairs = {(j, i) for j in range(len(rows)) for i in range(j) if (hashes[i] ^ hashes[j]).bit_count() <= copies.BITS}
     assert found == pairs

@@ -56,12 +56,25 @@ def test_split_makes_a_record_of_each_panel(tmp_path):
     assert result["figures"] == {"in": 1, "kept": 1, "excluded": {}}
     assert artifact.read_manifest(tmp_path / "out")["counts"]["panels"] == {"in": 2, "kept": 2, "excluded": {}}
     assert [row["pair_id"] for row in rows] == ["PMC1_F1_A", "PMC1_F1_B"]
+    assert [row["panel"] for row in rows] == ["A", "B"]
     assert [row["fig_label"] for row in rows] == ["Figure 1A", "Figure 1B"]
     assert [row["fig_caption"] for row in rows] == ["Chest X-ray on admission.", "Axial CT of the abdomen."]
     assert [[kind["name"] for kind in row["modality"]] for row in rows] == [["chest_xray"], ["ct"]]
     assert all(row["single_plot"] and not row["panels"] for row in rows)
     # cut out of the figure as it was, not of one shrunk to 400 pixels
     assert all(max(row["width"], row["height"]) >= 390 for row in rows)
+
+
+def test_figures_are_counted_again_when_their_panels_are_read(tmp_path):
+    from llavamed.corpus.choose import Choice
+
+    one(tmp_path, CAPTION, beside(photo(1), photo(2)), panels="split")
+    result = build([tmp_path / "out"], tmp_path / "again", choice=Choice(kinds=("ct",)))
+    assert result["figures"] == {"in": 1, "kept": 1, "excluded": {}}
+    counts = artifact.read_manifest(tmp_path / "again")["counts"]
+    assert counts["panels"] == {"in": 2, "kept": 1, "excluded": {"kind": 1}}
+    result = build([tmp_path / "out"], tmp_path / "none", choice=Choice(kinds=("mri",)))
+    assert result["figures"] == {"in": 1, "kept": 0, "excluded": {"kind": 1}}
 
 
 def test_split_leaves_a_single_picture_whole(tmp_path):

@@ -116,23 +116,19 @@ def _shards(items: list[Item]) -> Iterator[list[Item]]:
 def _shard(items: list[Item], *, options: record.Options) -> tuple[Tables, Json]:
     """The figures of some items, kept and excluded, and their counts: reason -> n, "" for what is kept."""
     tables: Tables = {}
-    counts: dict[str, Counter[str]] = {name: Counter() for name in ("articles", "figures", "rows", "dropped")}
+    counts: dict[str, Counter[str]] = {name: Counter() for name in ("articles", "rows", "dropped")}
     for item in items:
         for entry in entries(item):
             about = {"source": entry.source or item.name, "collected": item.collected}
             about |= {key: entry.earlier[key] for key in about if entry.earlier}
             what = "articles" if entry.graphics is None else "figures"
-            outcomes = []
             for row, problem in _rows(entry, options):
-                outcomes.append(problem.reason if problem else "")
+                counts["articles" if what == "articles" else "rows"][problem.reason if problem else ""] += 1
                 if problem:
                     said = {"reason": problem.reason, "detail": problem.detail}
                     tables.setdefault(f"excluded/{what}", []).append(row | about | said)
                 elif what == "figures":
                     tables.setdefault(f"data/{row['split']}", []).append(row | about)
-            counts[what]["" if "" in outcomes else outcomes[0]] += 1
-            if what == "figures":
-                counts["rows"].update(outcomes)
             counts["dropped"].update(entry.dropped)
     return tables, {"counts": counts}
 
@@ -144,14 +140,12 @@ def _rows(entry: Entry, options: record.Options) -> Iterator[tuple[Json, Problem
         yield from record.rows(entry, options)
 
 
-def _publish(job: artifact.Job, facts: Json, lost: Json) -> Json:
+def _publish(job: artifact.Job, facts: Json, lost: dict[str, int]) -> Json:
     found = facts.get("counts", {})
-    counts = {
-        "articles": _count(found.get("articles", {}), {}),
-        "figures": _count(found.get("figures", {}), lost["figures"]),
-    }
-    if job.settings["panels"] == "split":
-        counts["panels"] = _count(found.get("rows", {}), lost["rows"])
+    outcomes, cut = _figures(job.out)
+    counts = {"articles": _count(found.get("articles", {}), {}), "figures": _count(outcomes, {})}
+    if cut or job.settings["panels"] == "split":
+        counts["panels"] = _count(found.get("rows", {}), lost)
     if not artifact.tables(job.out):
         artifact.write_table(job.out / "data" / "train-00000.parquet", [], FIGURES)
     histograms, images = survey(job.out)
@@ -172,6 +166,24 @@ def _publish(job: artifact.Job, facts: Json, lost: Json) -> Json:
         images=images,
         identifying_tags_dropped=found.get("dropped", {}),
     )
+
+
+def _figures(folder: Path) -> tuple[Counter[str], bool]:
+    """(reason -> figures without a row that is kept, "" -> those with one; whether some are cut into panels).
+
+    A figure that is there twice counts twice.
+    """
+    outcomes: dict[tuple[str, int], str] = {}
+    times: Counter[str] = Counter()
+    cut = False
+    for part, names in (("data", ["pair_id", "panel"]), ("excluded", ["pair_id", "panel", "reason"])):
+        for row in artifact.read_rows(folder, part, names):
+            if row["pair_id"]:  # else an article
+                times[row["pair_id"]] += 1
+                figure = row["pair_id"].removesuffix(f"_{row['panel']}" if row["panel"] else "")
+                outcomes.setdefault((figure, times[row["pair_id"]]), row.get("reason", ""))
+                cut = cut or bool(row["panel"])
+    return Counter(outcomes.values()), cut
 
 
 def survey(folder: Path) -> tuple[Json, int]:

@@ -42,7 +42,7 @@ REASONS = {
     # the choice
     "article_type": "not one of --article-types",
     "compound": "a compound figure (--single)",
-    "duplicate_figure": "the same figure, from two sources",
+    "duplicate_figure": "the same figure, from two sources: the larger is kept",
     "duplicate_image": "an earlier article or file has the same picture",
     "in_test_set": "in a test set, or too like one of its pictures (--against)",
     "kind": "not one of --kinds",

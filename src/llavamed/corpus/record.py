@@ -90,7 +90,8 @@ def _cut(
     """The row of one panel, cut out of the figure as large as it was read; its kinds as its own words tell."""
     scale = whole.image.width / small.width
     image = shrink(whole.image.crop([round(side * scale) for side in panel.box]), max_side)
-    part = row | {"pair_id": f"{row['pair_id']}_{panel.label or number}"}
+    name = panel.label or str(number)
+    part = row | {"pair_id": f"{row['pair_id']}_{name}", "panel": name}
     if panel.subcaption:
         part["fig_caption"] = panel.subcaption
         part["modality"] = _kinds([], panel.subcaption, []) or row["modality"]

@@ -49,6 +49,7 @@ _TEXT = [
     ("notices", _STRINGS),  # of retraction, correction, concern: kind and DOI
     ("hosts", _STRINGS),  # where the article says it is published
     *((name, pa.string()) for name in ("fig_id", "fig_label", "fig_caption")),
+    ("panel", pa.string()),  # of a row that was cut out of a figure: its letter or number, the end of `pair_id`
     ("in_text_mention", _STRINGS),
     (
         "mention_source",

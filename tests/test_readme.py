@@ -22,7 +22,7 @@ def commands(path, begin="^ *", end="$"):
 
 
 COMMANDS = commands(ROOT / "README.md")
-DOCS = commands(ROOT / "docs" / "sources.md", r"\| `", r"` \|")
+DOCS = commands(ROOT / "docs" / "sources.md", r"\| `", r"` \|") + commands(ROOT / "docs" / "chat.md")
 
 
 @pytest.mark.parametrize("words", COMMANDS + DOCS, ids=" ".join)

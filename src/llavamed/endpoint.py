@@ -24,6 +24,7 @@ from llavamed.artifact import Json
 from llavamed.console import console, progress
 from llavamed.errors import InputError, Unfinished
 from llavamed.journal import Journal
+from llavamed.pace import Pace, now
 
 KEY = "OPENAI_API_KEY"
 TRIES = 12  # of one request, with what BACKOFF adds up to: about five minutes
@@ -240,8 +241,8 @@ class _Run:
         self.lost = self.lost_in_a_row = 0
         self.trouble = ""
         self.not_before = 0.0
-        self.requests = _Pace(endpoint.requests_per_minute)
-        self.tokens = _Pace(endpoint.tokens_per_minute)
+        self.requests = Pace(endpoint.requests_per_minute)
+        self.tokens = Pace(endpoint.tokens_per_minute)
         self.used = self.guessed = 0.0  # tokens
 
     async def work(self, requests: Iterator[Request]) -> None:
@@ -299,11 +300,11 @@ class _Run:
                     raise
                 wait = min(LONGEST_BACKOFF, BACKOFF * 2 ** (attempt - 1)) * random.uniform(0.5, 1)  # noqa: S311
                 if error.wait:
-                    self.not_before = max(self.not_before, _now() + error.wait)  # it speaks of the account
+                    self.not_before = max(self.not_before, now() + error.wait)  # it speaks of the account
                 await asyncio.sleep(max(wait, error.wait + wait / 10 if error.wait else 0))
 
     async def _turn(self, body: Json) -> None:
-        while (wait := self.not_before - _now()) > 0:
+        while (wait := self.not_before - now()) > 0:
             await asyncio.sleep(wait)
         await self.requests.take(1)
         await self.tokens.take(self._tokens(body))
@@ -373,30 +374,6 @@ class _Run:
 
     def _unfinished(self, why: str) -> Unfinished:
         return Unfinished(f"{self.endpoint.base}: {why}; {len(self.book)} answers are kept: run the same command again")
-
-
-class _Pace:
-    """At most so many a minute, spread evenly."""
-
-    def __init__(self, per_minute: float | None) -> None:
-        self.each = 60 / per_minute if per_minute else 0.0  # seconds
-        self.free = 0.0
-
-    async def take(self, amount: float) -> None:
-        """Wait for the turn of `amount`."""
-        now = _now()
-        start = max(now, self.free)
-        self.free = start + amount * self.each
-        if start > now:
-            await asyncio.sleep(start - now)
-
-    def settle(self, more: float) -> None:
-        """It was so much more, or less, than was taken."""
-        self.free += more * self.each
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _estimate(body: Json) -> float:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from llavamed.cli.options import AsJson, Device, Force, Output, Quiet, hush, show
+from llavamed.errors import InputError
 
 evaluate = typer.Typer(no_args_is_help=True, help="A model's scores, with their controls.")
 
@@ -35,6 +36,67 @@ def vqa(
         model, data, output, split=split, max_new_tokens=max_new_tokens, batch_size=batch_size, limit=limit,
         device=device, force=force,
     )  # fmt: skip
+    if as_json:
+        show(result, as_json)
+    else:
+        from rich.console import Console
+
+        Console().print(table(result))
+
+
+@evaluate.command("chat")
+def chat(
+    answers: Annotated[
+        Path | None, typer.Argument(metavar="[ANSWERS]", help="The model's answers: question_id and text.")
+    ] = None,
+    questions: Annotated[
+        Path | None, typer.Option(help="Questions with caption, mentions and reference answers.", show_default=False)
+    ] = None,
+    captions: Annotated[
+        Path | None, typer.Option(help="The figures' captions, if the questions hold none.", show_default=False)
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="An OpenAI-compatible server. Key: OPENAI_API_KEY.", show_default=False),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The judge's name on its server.", show_default=False)] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write.", show_default=False)] = None,
+    judgements: Annotated[
+        Path | None, typer.Option(help="Count these again (folder or file): no judge, no key.", show_default=False)
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest verdict; more for a judge that reasons.")] = 256,
+    concurrency: Annotated[int, typer.Option(min=1, help="Verdicts asked for at once.")] = 8,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for one.")] = 300,
+    rpm: Annotated[float | None, typer.Option(min=0.001, help="Requests a minute.", show_default="no limit")] = None,
+    tpm: Annotated[float | None, typer.Option(min=1, help="Tokens a minute.", show_default="no limit")] = None,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Judge what has an answer.")] = False,
+    force: Force = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Have a language model judge a model's visual chat, each pair of answers in both orders.
+
+    Example: `llavamed evaluate chat answers.jsonl --questions questions.jsonl --judge URL --model NAME -o judgements`
+
+    Count a published result again: `llavamed evaluate chat --judgements judgements`
+    """
+    from llavamed.endpoint import Endpoint
+    from llavamed.evaluate.chat import evaluate_chat, recount
+    from llavamed.evaluate.relative import table
+
+    hush(quiet)
+    if judgements is not None:
+        if answers or questions or judge or output:
+            raise InputError("--judgements counts what is there: leave the other arguments out")
+        result = recount(judgements)
+    elif answers and questions and judge and model and output:
+        endpoint = Endpoint(judge, model, concurrency, timeout, rpm, tpm)
+        result = evaluate_chat(
+            answers, questions, output, judge=endpoint, captions=captions, max_tokens=max_tokens,
+            allow_missing=allow_missing, force=force,
+        )  # fmt: skip
+    else:
+        raise InputError("evaluate chat needs ANSWERS, --questions, --judge, --model and -o; or --judgements alone")
     if as_json:
         show(result, as_json)
     else:

@@ -78,6 +78,11 @@ def test_kind(caption, kind):
         ("Macroscopic strain of the alloy.", set()),
         ("Skin lesions on the face.", {"clinical_photo"}),
         ("Gross domestic product.", set()),
+        ("CT and MRI of the brain.", {"ct", "mri"}),
+        ("Photo-oxidation of the dye.", set()),
+        ("Roots of both lines. Scale bars: 20 µm.", {"microscopy"}),
+        ("Roots of both lines. Scale bar = 1 cm.", {"other"}),
+        ("A leaf section, toluidine blue stain. Bar, 20 µm.", {"histology"}),
     ],
 )
 def test_words_that_mean_several_things(caption, kinds):
@@ -93,6 +98,12 @@ def test_several_kinds_and_none():
 def test_panels_have_kinds_of_their_own():
     caption = "(A) Western blot of the lysates. (B) Quantification of the bands (mean ± SD). (C) Confocal images."
     assert names(caption) == {"gel_blot", "plot", "microscopy"}
+
+
+def test_photographs_stand_beside_plots():
+    caption = "(A) Photograph of both. (B) Height of the plants: box plot, mean ± SD, P < 0.05."
+    assert names(caption) == {"other", "plot"}
+    assert names("(A) Photograph of both. (B) Confocal images.") == {"microscopy"}
 
 
 def test_citing_sentences_tell_only_where_the_caption_does_not():

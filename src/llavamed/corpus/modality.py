@@ -56,8 +56,15 @@ def modality_of(caption: str, mentions: list[str]) -> list[Json]:
             for line, said in _evidence(text, "mention", rules["mention"]).items():
                 evidence[line] = max(evidence.get(line, said), said)
         found = _sum(evidence)
-    least = max(rules["least"], rules["share"] * found[0]["confidence"]) if found else 0
-    return [entry for entry in found if entry["confidence"] >= least]
+    return [entry for entry in found if entry["confidence"] >= _least(entry["name"], found)]
+
+
+def _least(kind: str, found: list[Json]) -> float:
+    """From which confidence a figure is listed under `kind`, beside the others `found`."""
+    rules = _rules()
+    passed = rules["beside"] if kind in rules["photographs"] else ()
+    surest = max((entry["confidence"] for entry in found if entry["name"] not in passed), default=0.0)
+    return float(max(rules["least"], rules["share"] * surest))
 
 
 def domain_of(modality: list[Json]) -> dict[str, bool]:

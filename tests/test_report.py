@@ -10,9 +10,8 @@ from lxml import html
 
 from llavamed import artifact
 from llavamed.errors import InputError
-from llavamed.evaluate.baselines import baselines
 from llavamed.evaluate.questions import questions_of
-from llavamed.evaluate.vqa import ANSWERS, _rows, scores
+from llavamed.evaluate.score import publish
 from llavamed.instruct.align import align
 from llavamed.instruct.template import generate_template
 from llavamed.report import FOLDERS, _curves, report
@@ -35,11 +34,7 @@ def evaluation(folder: Path, conversations: Path) -> None:
     job = artifact.start(folder, "scores", {}, parents=[conversations])
     questions = questions_of(conversations)
     said = [q.reference if n % 2 else HOSTILE for n, q in enumerate(questions)]
-    answers = {"answer": said, "blank_answer": ["no"] * len(said)} | baselines(conversations, questions)
-    artifact.write_table(job.out / "data/answers-00000.parquet", _rows(questions, answers), ANSWERS)
-    artifact.write_json(job.out / "data/scores.json", scores(questions, answers))
-    count = {"in": len(questions), "kept": len(questions), "excluded": {}}
-    artifact.publish(job, counts={"questions": count})
+    publish(job, questions, {"answer": said, "blank_answer": ["no"] * len(said)}, [], {}, conversations)
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ TALKS = {
     "conversations": (8, "For instruction tuning: questions and short answers."),
 }
 WHO = {"strict": "model", "blank": "blank picture", "majority": "majority", "neighbour": "neighbour"}
+BESIDE = {"blank": "a grey picture", "shuffled": "another picture"}
 MEASURES = {
     "open_recall": "open: recall",
     "open_precision": "open: precision",
@@ -29,10 +30,10 @@ MEASURES = {
     "closed_accuracy": "closed: accuracy",
 }
 CONTROLS = (
-    "Every question is asked twice: with its picture, and with a grey picture of the same size. A model that does not "
-    "look does as well on the grey one. The majority answer is the commonest one in the training split; the nearest "
-    "neighbour gives the answer of the training picture that is closest at 16 × 16 pixels. Lines are 95 % intervals "
-    "over pictures."
+    "Every question is asked with its picture, with a grey one of the same size, and with the picture of another "
+    "question. A model that does not look does as well on those. The majority answer is the commonest one in the "
+    "training split; the nearest neighbour gives the answer of the training picture that is closest at 16 × 16 pixels. "
+    "Lines are 95 % intervals over pictures."
 )
 PICKED = "Chosen to show right and wrong answers to each type of question, so not in proportion to the scores."
 
@@ -165,14 +166,16 @@ def _scores(run: Path, found: Manifests) -> list[Markup]:
         measure = MEASURES[part["figure"]].partition(": ")[2]
         group = f"{name}: {measure} on {part['n']:,} questions"
         groups[group] = {shown: part.get(key) for key, shown in WHO.items()}
-        if part.get("difference"):
-            notes.append((name, "{:+.1f} [{:+.1f}, {:+.1f}]".format(*part["difference"]), _meaning(part["difference"])))
+        for other, words in BESIDE.items():
+            if difference := part["difference"].get(other):
+                points = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*difference)
+                notes.append((name, words, points, _meaning(difference)))
     return [
         pages.text(f"{asked}, all from articles outside the training split."),
         pages.note(CONTROLS),
         pages.intervals("Scores by type of question", groups, "answered by"),
         pages.table(
-            "With the picture, minus with a blank one", ["type", "points [95 % interval]", "meaning"], notes, (1,)
+            "With the picture, minus without it", ["type", "minus", "points [95 % interval]", "meaning"], notes, (2,)
         ),
         _both_modes(scores),
     ]

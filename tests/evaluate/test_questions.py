@@ -1,12 +1,7 @@
 """Conversations become single questions, each sorted by what its answer may be."""
 
-from io import BytesIO
-
-import numpy as np
 import pytest
-from PIL import Image
 
-from llavamed.evaluate.baselines import baselines, blank, thumbnail
 from llavamed.evaluate.questions import questions_of
 
 
@@ -52,37 +47,3 @@ def test_odd_conversations_are_not_lost(make_row, make_conversations, tmp_path):
     blind = make_row("test", 1, image=None)
     found = questions_of(make_conversations(tmp_path / "set", [lonely, blind]))
     assert [(q.reference, q.image != b"") for q in found[:2]] == [("", True), ("Histology image.", False)]
-
-
-def test_baselines(conversations):
-    questions = questions_of(conversations)
-    said = baselines(conversations, questions)
-    by_text = {}
-    for n, question in enumerate(questions):
-        by_text.setdefault(
-            (question.question, question.pair_id), (said["majority_answer"][n], said["neighbour_answer"][n])
-        )
-    assert by_text["What kind of image is this?", "test0_F1"] == ("ct scan", "CT scan")
-    assert by_text["What type of image is shown?", "test1_F1"] == ("ct scan", "Histology image.")
-    assert by_text["Is this a CT scan?", "test1_F1"] == ("no", None)  # 3 to 3: the alphabet
-    assert by_text["Is this axial or coronal?", "test0_F1"] == ("axial", None)
-    assert by_text["What does it show?", "test0_F1"] == (None, None)
-
-
-def test_without_a_train_split_there_are_no_baselines(make_row, make_conversations, tmp_path):
-    folder = make_conversations(tmp_path / "set", [make_row("test", n) for n in range(2)])
-    questions = questions_of(folder)
-    said = baselines(folder, questions)
-    assert said == {"majority_answer": [None] * len(questions), "neighbour_answer": [None] * len(questions)}
-
-
-def test_the_blank_picture_shows_its_size_only():
-    picture = Image.fromarray(np.arange(600, dtype=np.uint8).reshape(20, 30) % 255).convert("RGB")
-    empty = blank(picture)
-    assert (empty.size, empty.getcolors()) == (picture.size, [(600, (128, 128, 128))])
-
-
-def test_thumbnails_are_area_means():
-    stream = BytesIO()
-    Image.fromarray(np.kron(np.arange(256).reshape(16, 16), np.ones((4, 2))).astype(np.uint8)).save(stream, "PNG")
-    assert np.allclose(thumbnail(Image.open(stream)), np.arange(256))

@@ -4,18 +4,17 @@ import signal
 import subprocess
 import sys
 import time
-from io import StringIO
 from itertools import chain
 
 import pytest
-from rich.console import Console
 
 from llavamed import artifact
 from llavamed.errors import InputError
 from llavamed.evaluate import generate as generating
 from llavamed.evaluate.generate import Prompt, generate
 from llavamed.evaluate.questions import questions_of
-from llavamed.evaluate.vqa import evaluate, scores, table
+from llavamed.evaluate.score import column, hash_of
+from llavamed.evaluate.vqa import derangement, evaluate
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +31,17 @@ def test_the_artifact_is_whole_and_its_scores_follow_from_its_table(scored, conv
     assert manifest["counts"] == {"questions": {"in": 14, "kept": 14, "excluded": {}}}
     rows = list(artifact.read_rows(folder))
     assert (result["n_open"], result["n_closed"], result["n_images"]) == (4, 10, 4)
-    for prefix, part in (("", result), ("blank_", result["blank"]), ("majority_", result["majority"])):
-        right = [row[f"{prefix}right"] for row in rows if row["kind"] == "closed"]
+    for who in ("model", "blank", "shuffled", "majority", "random"):
+        part = result if who == "model" else result[who]
+        right = [row[column(who, "right")] for row in rows if row["kind"] == "closed"]
         assert part["strict"]["closed_accuracy"][0] == pytest.approx(100 * sum(right) / 10)
+        recall = [row[column(who, "recall")] for row in rows if row["kind"] == "open"]
+        assert part["strict"]["open_recall"][0] == pytest.approx(100 * sum(recall) / 4)
     kinds = [row["neighbour_right"] for row in rows if row["question_type"] == "kind of image"]
     assert result["by_question_type"]["kind of image"]["neighbour"][0] == 100 * sum(kinds) / len(kinds) == 100
     assert result["hash"] == manifest["hash"]
-    assert result["data"] == artifact.read_manifest(conversations)["hash"]
+    assert result["data"] == hash_of(questions_of(conversations))
+    assert (result["benchmark"], result["n_questions"], result["problems"]) == ("conversations", 14, {})
 
 
 def test_again_nothing_is_asked(scored, tiny, conversations, monkeypatch):
@@ -54,27 +57,40 @@ def test_it_opens_as_a_dataset(scored):
     assert row["image"].size == (40, 40)
 
 
-def test_a_table_for_the_terminal(scored):
-    console = Console(width=200, file=StringIO())
-    console.print(table(scored[1]))
-    text = console.file.getvalue()
-    assert "4 open and 10 closed questions on 4 images" in text
-    assert "kind of image" in text
+def test_only_the_controls_asked_for(tiny, conversations, tmp_path):
+    asked = {"limit": 2, "max_new_tokens": 1, "device": "cpu"}
+    result = evaluate(tiny, conversations, tmp_path / "none", controls="none", **asked)
+    assert (result["blank"], result["shuffled"]) == (None, None)
+    result = evaluate(tiny, conversations, tmp_path / "blank", controls="blank", **asked)
+    assert result["blank"] and result["shuffled"] is None
 
 
-def test_figures(conversations):
-    questions = questions_of(conversations)
-    right = [question.reference for question in questions]
-    none: list[str | None] = [None] * len(questions)
-    said = {"answer": right, "blank_answer": ["?"] * len(right), "majority_answer": none, "neighbour_answer": none}
-    found = scores(questions, said)
-    assert found["strict"]["closed_accuracy"] == found["difference"]["open_recall"] == [100, 100, 100]
-    assert found["blank"]["strict"]["closed_accuracy"] == [0, 0, 0]
-    assert found["majority"] is None
-    assert found["by_question_type"]["choice"] == {
-        "n": 2, "figure": "closed_accuracy", "strict": [100, 100, 100], "blank": [0, 0, 0],
-        "difference": [100, 100, 100], "majority": None, "neighbour": None,
-    }  # fmt: skip
+def test_shuffled_pictures_are_all_others():
+    names = [str(n) for n in range(50)]
+    other = derangement(names)
+    assert sorted(other.values()) == sorted(other) == sorted(names)
+    assert all(other[name] != name for name in names)
+    assert derangement(names) == other != derangement(names, seed=1)
+    assert derangement(["one"]) == {}
+    assert derangement(["one", "two"]) == {"one": "two", "two": "one"}
+
+
+def test_a_benchmark_as_it_lies(tiny, tmp_path, make_row):
+    folder = tmp_path / "own"
+    (folder / "images").mkdir(parents=True)
+    for n in range(2):
+        (folder / f"images/{n}.png").write_bytes(make_row("test", n)["image"]["bytes"])
+    lines = [f"{n}.png,Is this image {n}?,{answer}\n" for n, answer in enumerate(("yes", "no", "yes"))]
+    (folder / "test.csv").write_text("image,question,answer\n" + "".join(lines))
+    asked = {"max_new_tokens": 1, "device": "cpu"}
+    with pytest.raises(InputError, match=r"1 questions cannot be asked .*no_image.*--allow-missing"):
+        evaluate(tiny, folder, tmp_path / "scores", **asked)
+    assert not (tmp_path / "scores").exists()
+    result = evaluate(tiny, folder, tmp_path / "scores", allow_missing=True, **asked)
+    assert (result["n_closed"], result["n_questions"], result["problems"]) == (2, 3, {"no_image": 1})
+    (folder / "images/2.png").write_bytes(make_row("test", 2)["image"]["bytes"])
+    with pytest.raises(InputError, match="--force"):  # other pictures are another request
+        evaluate(tiny, folder, tmp_path / "scores", allow_missing=True, **asked)
 
 
 def test_bad_records_are_excluded_with_a_reason(tiny, make_row, make_conversations, tmp_path):

@@ -1,7 +1,7 @@
 """`llavamed evaluate`: a model's answers, and what they are worth."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -10,38 +10,76 @@ from llavamed.errors import InputError
 
 evaluate = typer.Typer(no_args_is_help=True, help="A model's scores, with their controls.")
 
+Split = Annotated[str, typer.Option(help="The split to ask about.")]
+Language = Annotated[str, typer.Option(help="Of a benchmark in several languages.")]
+Lenient = Annotated[bool, typer.Option("--allow-missing", help="Score what there is; the score says of how many.")]
+
 
 @evaluate.command("vqa")
 def vqa(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model.")],
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Conversations with a held-out split.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Conversations with a held-out split, or a benchmark.")],
     output: Output,
-    split: Annotated[str, typer.Option(help="The split to ask about.")] = "test",
+    split: Split = "test",
+    language: Language = "en",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 32,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions at once.")] = 8,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many questions.", show_default="all")] = None,
+    controls: Annotated[
+        Literal["all", "blank", "none"], typer.Option(help="Ask with grey pictures too; all: with other ones as well.")
+    ] = "all",
+    allow_missing: Lenient = False,
     device: Device = "auto",
     force: Force = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Ask held-out questions with the picture and with a blank one, and score the answers.
+    """Ask questions with their pictures, with grey ones and with other ones, and score the answers.
 
     Example: `llavamed evaluate vqa assistant conversations -o scores`
     """
-    from llavamed.evaluate.vqa import evaluate, table
+    from llavamed.evaluate.vqa import evaluate
 
     hush(quiet)
     result = evaluate(
-        model, data, output, split=split, max_new_tokens=max_new_tokens, batch_size=batch_size, limit=limit,
-        device=device, force=force,
+        model, data, output, split=split, language=language, max_new_tokens=max_new_tokens, batch_size=batch_size,
+        limit=limit, controls=controls, allow_missing=allow_missing, device=device, force=force,
     )  # fmt: skip
-    if as_json:
-        show(result, as_json)
-    else:
-        from rich.console import Console
+    _print(result, as_json)
 
-        Console().print(table(result))
+
+@evaluate.command("score")
+def score(
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS", help="Answers: JSON lines of question_id and text, JSON, CSV.")
+    ],
+    references: Annotated[Path, typer.Argument(metavar="REFERENCES", help="A benchmark, or questions of your own.")],
+    match: Annotated[
+        Literal["id", "question", "position"], typer.Option(help="What an answer and its question share.")
+    ] = "id",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder to write.", show_default="print only")
+    ] = None,
+    against: Annotated[Path | None, typer.Option(metavar="FILE", help="Another model's answers.")] = None,
+    blank: Annotated[Path | None, typer.Option(metavar="FILE", help="The answers to blank pictures.")] = None,
+    shuffled: Annotated[Path | None, typer.Option(metavar="FILE", help="The answers to other pictures.")] = None,
+    split: Split = "test",
+    language: Language = "en",
+    allow_missing: Lenient = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score answers that stand in a file, by LLaVA-Med's rules and by strict ones.
+
+    Example: `llavamed evaluate score answers.jsonl vqa_rad --against others.jsonl -o scores`
+    """
+    from llavamed.evaluate.score import score
+
+    result = score(
+        predictions, references, output, match=match, split=split, language=language, against=against, blank=blank,
+        shuffled=shuffled, allow_missing=allow_missing, force=force,
+    )  # fmt: skip
+    _print(result, as_json)
 
 
 @evaluate.command("chat")
@@ -103,3 +141,14 @@ def chat(
         from rich.console import Console
 
         Console().print(table(result))
+
+
+def _print(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        show(result, as_json)
+        return
+    from rich.console import Console
+
+    from llavamed.evaluate.score import compared, table
+
+    Console().print(table(result), compared(result) or "")

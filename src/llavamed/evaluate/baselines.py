@@ -1,16 +1,17 @@
 """What can be answered without a model, or without looking: the controls beside every score."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from llavamed.evaluate.benchmarks import records
 from llavamed.evaluate.closed import YES_NO, asserted
-from llavamed.evaluate.metrics import CLOSED, normalise
-from llavamed.evaluate.questions import KIND_OF_IMAGE, YES_OR_NO, Question, each_question
+from llavamed.evaluate.metrics import OPEN, SEED, normalise
+from llavamed.evaluate.questions import KIND_OF_IMAGE, Question, each_question, of_record
 
 SIDE = 16  # pixels of the nearest neighbour's pictures
 GREY = (128, 128, 128)
@@ -31,31 +32,56 @@ def blank(picture: Image.Image) -> Image.Image:
     return Image.new("RGB", picture.size, GREY)
 
 
-def baselines(folder: Path, questions: Sequence[Question]) -> dict[str, list[str | None]]:
-    """An answer for each question, from the train split of `folder`: {majority_answer, neighbour_answer}.
+def baselines(
+    source: Path, questions: Sequence[Question], language: str = "en"
+) -> tuple[dict[str, list[str | None]], str]:
+    """An answer of each baseline for each question, and where it learnt from: the train split of `source`, or, where
+    there is none, the questions themselves ("test": what a constant answer can reach at most).
 
-    Majority: the commonest answer to closed questions of its type, among its options. Neighbour: for kinds of image,
-    the answer of the train picture that is nearest in grey values at 16 x 16 pixels (Euclidean). None: not for
-    questions of that type, or there is no train split.
+    `{majority_answer, random_answer, neighbour_answer}`. Majority: the commonest answer to questions of its type, of
+    closed ones among its options. Random, seeded: an option; without options, an answer to a question of its type.
+    Neighbour: for kinds of image, the answer of the train picture that is nearest in grey values at 16 x 16 pixels
+    (Euclidean); None for other questions.
     """
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     pictures: dict[str, tuple[np.ndarray, str]] = {}
-    for known in each_question(folder, "train"):
-        if known.kind == CLOSED and known.reference:
-            counts[known.question_type][_answer(known)] += 1
+    for known in _train(source, language):
+        if known.reference:
+            counts[known.kind, known.question_type][_answer(known)] += 1
         if known.question_type == KIND_OF_IMAGE and known.pair_id not in pictures and known.image:
             try:
                 pictures[known.pair_id] = thumbnail(open_picture(known.image)), known.reference
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
                 continue  # no neighbour; training has excluded it with the reason
+    learnt = "train" if counts else "test"
+    if not counts:
+        for question in questions:
+            counts[question.kind, question.question_type][_answer(question)] += 1
+    ranked = {  # the commonest first; ties go to the alphabet
+        key: [answer for answer, _ in sorted(of.items(), key=lambda pair: (-pair[1], pair[0]))]
+        for key, of in counts.items()
+    }
+    known_to = [ranked.get((question.kind, question.question_type), []) for question in questions]
     train, answers = np.array([p for p, _ in pictures.values()]), [answer for _, answer in pictures.values()]
-    return {
-        "majority_answer": [_majority(question, counts) for question in questions],
+    random = np.random.default_rng(SEED)
+    said: dict[str, list[str | None]] = {
+        "majority_answer": list(map(_majority, questions, known_to)),
+        "random_answer": [_random(q, known, random) for q, known in zip(questions, known_to, strict=True)],
         "neighbour_answer": [
             _nearest(question.image, train, answers) if answers and question.question_type == KIND_OF_IMAGE else None
             for question in questions
         ],
     }
+    return said, learnt
+
+
+def _train(source: Path, language: str) -> Iterator[Question]:
+    """The questions of the train split; of a benchmark, without their pictures, which no baseline looks at."""
+    if (source / "manifest.json").is_file():
+        yield from each_question(source, "train")
+    else:
+        for record in records(source, "train", language=language):
+            yield of_record(record, b"")
 
 
 def thumbnail(picture: Image.Image) -> np.ndarray:
@@ -66,16 +92,18 @@ def thumbnail(picture: Image.Image) -> np.ndarray:
 
 def _answer(question: Question) -> str:
     """The answer in one spelling."""
-    said = asserted(question.reference, YES_NO) if question.question_type == YES_OR_NO else None
+    said = asserted(question.reference, YES_NO) if question.options == YES_NO else None
     return said or normalise(question.reference)
 
 
-def _majority(question: Question, counts: dict[str, Counter[str]]) -> str | None:
-    """Ties go to the alphabet."""
-    if question.kind != CLOSED or not counts:
-        return None
-    ranked = sorted(counts[question.question_type].items(), key=lambda pair: (-pair[1], pair[0]))
-    return next((answer for answer, _ in ranked if asserted(answer, question.options)), "")
+def _majority(question: Question, ranked: Sequence[str]) -> str:
+    fitting = (answer for answer in ranked if question.kind == OPEN or asserted(answer, question.options))
+    return next(fitting, "")
+
+
+def _random(question: Question, known: Sequence[str], random: np.random.Generator) -> str:
+    among = question.options if len(question.options) > 1 else known
+    return among[int(random.integers(len(among)))] if among else ""
 
 
 def _nearest(image: bytes, train: np.ndarray, answers: list[str]) -> str:

@@ -1,0 +1,389 @@
+"""What answers are worth: by the paper's rules and by strict ones, beside their controls, as a table and as figures.
+
+One path for all answers, whether a model was just asked or they stand in a file.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import pyarrow as pa
+from PIL import Image
+from rich import box
+from rich.table import Table
+
+from llavamed import artifact
+from llavamed.artifact import Job, Json
+from llavamed.corpus.schema import IMAGE, with_features
+from llavamed.errors import InputError
+from llavamed.evaluate import predictions
+from llavamed.evaluate.baselines import baselines, open_picture
+from llavamed.evaluate.benchmarks import records
+from llavamed.evaluate.metrics import (
+    CLOSED,
+    NAMES,
+    OPEN,
+    Interval,
+    Item,
+    difference,
+    mcnemar,
+    paper,
+    strict,
+    strict_scores,
+)
+from llavamed.evaluate.predictions import Match
+from llavamed.evaluate.questions import Question, questions_of
+
+RULES = 3  # of scoring: answers scored by other rules are another artifact
+CONTROLS = ("blank", "shuffled", "against", "majority", "random")
+WHO = ("model", *CONTROLS, "neighbour")
+SIDE = 512  # pixels of a picture that is kept with its answers
+QUESTION = [
+    (name, pa.string())
+    for name in ("id", "pair_id", "question", "reference", "kind", "question_type", "organ", "modality")
+]
+
+
+def column(who: str, what: str) -> str:
+    """The column of the table of answers: answer, right, recall; blank_answer ..."""
+    return what if who == "model" else f"{who}_{what}"
+
+
+ANSWERS = with_features(
+    pa.schema(
+        [
+            *QUESTION[:2],
+            ("image", IMAGE),
+            *QUESTION[2:],
+            ("options", pa.list_(pa.string())),
+            *((column(who, "answer"), pa.string()) for who in WHO),
+            *((column(who, "right"), pa.bool_()) for who in WHO),  # of closed questions, by the strict rules
+            *((column(who, "recall"), pa.float64()) for who in WHO),  # of open ones, 0 to 1
+        ]
+    )
+)
+EXCLUDED = pa.schema([*QUESTION, *((name, pa.string()) for name in ("source", "reason", "detail"))])
+CARD = """---
+pretty_name: "Answers to questions about pictures"
+configs:
+- config_name: default
+  data_files: data/*.parquet
+---
+# Answers to questions about pictures
+
+A model's answers, those of its controls where they were asked for (a blank picture, another question's picture, another
+model), of baselines that see nothing (the commonest answer, a random one), and which of them are right.
+`data/scores.json` holds the figures, in per cent; `strict` ones as value, low and high end of the 95 % interval.
+Pictures are kept at most 512 pixels wide and high. For research use only: no figure here says that the model is fit
+for clinical use.
+"""
+
+Answers = dict[str, list[str | None]]
+
+
+def score(
+    file: Path,
+    references: Path,
+    folder: Path | None = None,
+    *,
+    match: Match = "id",
+    split: str = "test",
+    language: str = "en",
+    against: Path | None = None,
+    blank: Path | None = None,
+    shuffled: Path | None = None,
+    allow_missing: bool = False,
+    force: bool = False,
+) -> Json:
+    """The scores of the answers in `file` to the questions of `references`; with `folder`, an artifact of them too.
+
+    `references`: whatever `questions_of` reads. `against`, `blank`, `shuffled`: answers of another model, with a blank
+    picture and with another question's picture, each compared in pairs. Figures: see `scores`; `n_questions`: of how
+    many; `problems`: {problem: n} of `file` and `references`; `data`: hash of the questions (`hash_of`).
+
+    Raises:
+        InputError: a file cannot be read; answers and questions do not fit (see `predictions.PROBLEMS`) and not
+            `allow_missing`; or what `artifact.start` refuses.
+    """
+    files = {"model": file, "against": against, "blank": blank, "shuffled": shuffled}
+    given = {who: path for who, path in files.items() if path}
+    questions = questions_of(references, split, language=language)
+    if not questions:
+        raise InputError(f"{references} holds no {split} questions: name another --split")
+    asked = {question.id: question for question in questions if question.reference and question.question}
+    problems = [("no_reference", question.id, "") for question in questions if question.id not in asked]
+    problems += [("no_type", name, "") for name in _untyped(references, split, language)]
+    if not allow_missing:
+        predictions.refuse(problems, str(references))
+    listed, counts = predictions.listed(problems, references), {}
+    said: dict[str, dict[str, str]] = {}
+    for who, path in given.items():
+        paired = predictions.pair(predictions.read(path), questions, match)
+        if not allow_missing:
+            predictions.refuse(paired.problems, str(path))
+        said[who] = paired.answers
+        listed += predictions.listed(paired.problems, path)
+        if who == "model":
+            counts = counted(listed, "problem")
+    kept = [question for question in asked.values() if question.id in said["model"]]
+    if not kept:
+        raise InputError(f"{file}: no answer is to a question of {references}: is --match right?")
+    answers: Answers = {column(who, "answer"): [of.get(q.id) for q in kept] for who, of in said.items()}
+    about = {
+        "benchmark": references.resolve().name,
+        "data": hash_of(questions),
+        "n_questions": len(questions),
+        "problems": counts,
+    }
+    if folder is None:
+        guesses, learnt = baselines(references, kept, language)
+        return {**scores(kept, answers | guesses), **about, "baselines_from": learnt}
+    settings = {"match": match, "split": split, "language": language, "allow_missing": allow_missing, "rules": RULES}
+    hashes = {who: _hash_of_file(path) for who, path in given.items()} | {"questions": about["data"]}
+    parents = [path for path in (references, *given.values()) if (path / "manifest.json").exists()]
+    job = artifact.start(folder, "scores", settings, inputs=hashes, parents=parents, force=force)
+    if job.manifest is None:
+        excluded = [
+            {**known(question), "source": file.name, "reason": "missing" if question.id in asked else "no_reference"}
+            for question in questions
+            if question.id not in asked or question.id not in said["model"]
+        ]
+        artifact.write_json(job.out / "data/problems.json", listed)
+        publish(job, kept, answers, excluded, about, references, language)
+    return read(folder)
+
+
+def scores(questions: Sequence[Question], answers: Answers) -> Json:
+    """The figures, in per cent. `answers`: `column(who, "answer")` -> a list along `questions`, None where not asked.
+
+    `{n_open, n_closed, n_images, paper, strict, blank, shuffled, against, majority, random: {n, paper, strict,
+    difference (strict, the model minus it, paired)} or None, by_question_type, by_organ, by_modality: {name: {n, kind,
+    figure, paper, strict, blank ... neighbour: interval, difference: {who: interval}}}}`; `against` has `mcnemar` too.
+    """
+    items = {who: _items(questions, answers.get(column(who, "answer"))) for who in WHO}
+    result: Json = {
+        "n_open": sum(question.kind == OPEN for question in questions),
+        "n_closed": sum(question.kind == CLOSED for question in questions),
+        "n_images": len({question.pair_id for question in questions}),
+        "paper": paper(items["model"]),
+        "strict": strict(items["model"]),
+    }
+    for who in CONTROLS:
+        result[who] = _beside(items["model"], items[who]) if items[who] else None
+    if result["against"]:
+        result["against"]["mcnemar"] = mcnemar(items["model"], items["against"])
+    groups: dict[str, Callable[[Question], str]] = {
+        "by_question_type": lambda question: question.question_type,
+        "by_organ": lambda question: question.organ,
+        "by_modality": lambda question: question.modality,
+    }
+    return result | {name: _by(questions, items, key) for name, key in groups.items()}
+
+
+def _beside(model: list[Item], other: list[Item]) -> Json:
+    return {
+        "n": len(other),
+        "paper": paper(other),
+        "strict": strict(other),
+        "difference": difference(model, other),
+    }
+
+
+def _by(questions: Sequence[Question], items: dict[str, list[Item]], key: Callable[[Question], str]) -> Json:
+    """The main figure of each group of questions, open and closed ones apart."""
+    groups: dict[tuple[str, str], set[str]] = {}
+    for question in questions:
+        if key(question):
+            groups.setdefault((key(question), question.kind), set()).add(question.id)
+    mixed = {name for name, kind in groups if kind == OPEN} & {name for name, kind in groups if kind == CLOSED}
+    found: Json = {}
+    for (name, kind), ids in sorted(groups.items()):
+        part = {who: [item for item in of if item.id in ids] for who, of in items.items()}
+        figure = "open_recall" if kind == OPEN else "closed_accuracy"
+        others = [who for who in WHO[1:] if part[who]]
+        found[f"{name}, {kind}" if name in mixed else name] = {
+            "n": len(ids),
+            "kind": kind,
+            "figure": figure,
+            "paper": paper(part["model"])[figure],
+            "strict": strict(part["model"])[figure],
+            **{who: strict(part[who])[figure] if who in others else None for who in WHO[1:]},
+            "difference": {who: difference(part["model"], part[who])[figure] for who in others},
+        }
+    return found
+
+
+def publish(
+    job: Job,
+    questions: Sequence[Question],
+    answers: Answers,
+    excluded: Sequence[Json],
+    about: Json,
+    source: Path,
+    language: str = "en",
+) -> None:
+    """Write the table of answers, the figures, and the questions that were left out (rows of EXCLUDED).
+
+    `about`: more for `scores.json`. `source`: where the baselines learn from, see `baselines`.
+    """
+    guesses, learnt = baselines(source, questions, language)
+    answers = answers | guesses
+    pictures: dict[str, bytes] = {}
+    rows = [_row(question, n, answers, pictures) for n, question in enumerate(questions)]
+    artifact.write_table(job.out / "data/answers-00000.parquet", rows, ANSWERS)
+    figures = {**scores(questions, answers), **about, "baselines_from": learnt}
+    artifact.write_json(job.out / "data/scores.json", figures)
+    if excluded:
+        artifact.write_table(job.out / "excluded/questions-00000.parquet", list(excluded), EXCLUDED)
+    counts = {"in": len(questions) + len(excluded), "kept": len(questions), "excluded": counted(excluded)}
+    artifact.publish(job, counts={"questions": counts}, card=CARD)
+
+
+def read(folder: Path) -> Json:
+    """The figures of a finished score, with `artifact` (its folder) and `hash`.
+
+    Raises:
+        InputError: `folder` is no score, or its figures cannot be read.
+    """
+    manifest = artifact.require(folder, "scores")
+    path = folder / "data/scores.json"
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}): score again with --force") from None
+    return {**result, "artifact": str(folder), "hash": manifest["hash"]}
+
+
+def hash_of(questions: Iterable[Question]) -> str:
+    """SHA-256 of what is asked: id, picture's name, question, reference and kind of each, in order of the ids."""
+    lines = sorted(json.dumps([q.id, q.pair_id, q.question, q.reference, q.kind]) for q in questions)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _hash_of_file(path: Path) -> str:
+    """SHA-256 of a file of answers, or the content hash of a score."""
+    return artifact.read_manifest(path)["hash"] if path.is_dir() else artifact.sha256_file(path)
+
+
+def _untyped(references: Path, split: str, language: str) -> list[str]:
+    """Questions whose source tells the type of others, but not theirs."""
+    if (references / "manifest.json").exists():
+        return []
+    found = [(record.id, record.kind) for record in records(references, split, language=language)]
+    untyped = [name for name, kind in found if not kind]
+    return untyped if len(untyped) < len(found) else []
+
+
+def counted(rows: Iterable[Json], what: str = "reason") -> dict[str, int]:
+    """How often each value stands in that column, in order."""
+    return dict(sorted(Counter(row[what] for row in rows).items()))
+
+
+def _items(questions: Sequence[Question], said: Sequence[str | None] | None) -> list[Item]:
+    return [
+        Item(q.id, q.question, q.reference, answer, q.kind, q.options, q.pair_id)
+        for q, answer in zip(questions, said or [None] * len(questions), strict=True)
+        if answer is not None
+    ]
+
+
+def _row(question: Question, n: int, answers: Answers, pictures: dict[str, bytes]) -> Json:
+    if question.pair_id not in pictures:
+        pictures[question.pair_id] = small(question.image)
+    row = known(question) | {
+        "image": {"bytes": pictures[question.pair_id], "path": None},
+        "options": list(question.options),
+    }
+    for who in WHO:
+        said = answers.get(column(who, "answer"))
+        row[column(who, "answer")] = said[n] if said else None
+        for item in _items([question], said and said[n : n + 1]):
+            found = strict_scores(item)
+            if question.kind == CLOSED:
+                row[column(who, "right")] = found["closed_accuracy"] == 1
+            else:
+                row[column(who, "recall")] = found["open_recall"]
+    return row
+
+
+def known(question: Question) -> Json:
+    """What the tables tell of a question."""
+    return {name: getattr(question, name) for name, _ in QUESTION}
+
+
+def small(image: bytes) -> bytes:
+    """The picture as it is if at most SIDE pixels wide and high, else a JPEG of that size; nothing if unreadable."""
+    try:
+        picture = open_picture(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return b""
+    if max(picture.size) <= SIDE:
+        return image
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    stream = BytesIO()
+    picture.save(stream, "JPEG", quality=90)
+    return stream.getvalue()
+
+
+FIGURES = {
+    "open_recall": "open: recall",
+    "open_precision": "open: precision",
+    "open_f1": "open: F1",
+    "exact_match": "open: exact match",
+    "closed_accuracy": "closed: accuracy",
+}
+
+
+def table(result: Json) -> Table:
+    """The scores for the terminal: both sets of rules side by side, the controls beside them, then group by group."""
+    others = [who for who in CONTROLS if result[who]]
+    neighbour = any(part["neighbour"] for part in result["by_question_type"].values())
+    scored = result["n_open"] + result["n_closed"]
+    of = f" (of {result['n_questions']:,} asked for)" if result.get("n_questions", scored) != scored else ""
+    title = (
+        f"{result['n_open']:,} open and {result['n_closed']:,} closed questions{of} on {result['n_images']:,} images"
+    )
+    notes = "per cent [95 % interval over images]; paper: by LLaVA-Med's rules, all else by strict ones"
+    wrong = [f"{n:,} {predictions.PROBLEMS.get(name, name)}" for name, n in (result.get("problems") or {}).items()]
+    if wrong:
+        notes += f"\n{'; '.join(wrong)}"
+    shown = Table(title=title, caption=notes, box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("")
+    for heading in ("n", "paper", "strict", *others, *["neighbour"] * neighbour):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for name in NAMES:
+        if result["strict"][name]:
+            n = result["n_closed"] if name == "closed_accuracy" else result["n_open"]
+            cells = [_say(result[who]["strict"][name]) for who in others]
+            shown.add_row(FIGURES[name], str(n), f"{result['paper'][name]:.2f}", _say(result["strict"][name]), *cells)
+    shown.add_section()
+    for group in ("by_question_type", "by_organ", "by_modality"):
+        for name, part in result[group].items():
+            cells = [_say(part[who]) for who in (*others, *["neighbour"] * neighbour)]
+            shown.add_row(name, str(part["n"]), f"{part['paper']:.1f}", _say(part["strict"]), *cells)
+        shown.add_section()
+    return shown
+
+
+def compared(result: Json) -> Table | None:
+    """The model minus each control, paired; None where there is none."""
+    others = [who for who in CONTROLS if result[who]]
+    shown = Table(title="model minus", caption="points [95 % interval, paired]", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("")
+    for who in others:
+        shown.add_column(who, justify="right", no_wrap=True)
+    for name in ("open_recall", "closed_accuracy"):
+        if result["strict"][name]:
+            shown.add_row(FIGURES[name], *(_say(result[who]["difference"][name], "+") for who in others))
+    test = (result["against"] or {}).get("mcnemar")
+    if test:
+        words = f"{test['only_this']} right here alone, {test['only_other']} there alone; McNemar p = {test['p']:.2g}"
+        shown.caption = f"points [95 % interval, paired]; closed, against: {words}"
+    return shown if others else None
+
+
+def _say(interval: Interval | None, sign: str = "") -> str:
+    return "" if interval is None else "{0:{s}.1f} [{1:{s}.1f}, {2:{s}.1f}]".format(*interval, s=sign)

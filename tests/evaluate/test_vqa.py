@@ -4,14 +4,12 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import chain
 
 import pytest
 
 from llavamed import artifact
 from llavamed.errors import InputError
-from llavamed.evaluate import generate as generating
-from llavamed.evaluate.generate import Prompt, generate
+from llavamed.evaluate import models
 from llavamed.evaluate.questions import questions_of
 from llavamed.evaluate.score import column, hash_of
 from llavamed.evaluate.vqa import derangement, evaluate
@@ -46,7 +44,7 @@ def test_the_artifact_is_whole_and_its_scores_follow_from_its_table(scored, conv
 
 def test_again_nothing_is_asked(scored, tiny, conversations, monkeypatch):
     folder, result = scored
-    monkeypatch.setattr(generating, "ask", None)
+    monkeypatch.setattr(models, "ask", None)
     assert evaluate(tiny, conversations, folder, max_new_tokens=4) == result
 
 
@@ -121,51 +119,13 @@ def test_wrong_calls(tiny, conversations, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-def test_batches_change_no_answer(tiny, conversations, tmp_path):
-    from llavamed.evaluate.baselines import open_picture
-    from llavamed.model.checkpoint import load
-
-    model, processor = load(tiny)
-    for parameter in model.model.language_model.layers.parameters():  # so that answers differ
-        parameter.data = parameter.data * 8
-    questions = questions_of(conversations)[:6]
-    prompts = [Prompt(q.id, q.question, lambda q=q: open_picture(q.image)) for q in questions]
-    said = [
-        generate(model, processor, prompts, tmp_path / f"{size}.jsonl", max_new_tokens=6, batch_size=size)
-        for size in (1, 4)
-    ]
-    assert said[0] == said[1]
-    assert list(said[0]) == [q.id for q in questions]
-
-
-def test_what_is_noted_is_not_asked_again(tmp_path, monkeypatch):
-    asked = []
-
-    def ask(model, processor, batch, max_new_tokens):
-        asked.append([prompt.id for prompt in batch])
-        return {prompt.id: f"said to {prompt.id}" for prompt in batch}
-
-    monkeypatch.setattr(generating, "ask", ask)
-    prompts = [Prompt(str(n), "?" * (n % 3), lambda: None) for n in range(7)]
-    journal = tmp_path / "journal.jsonl"
-    whole = generate(None, None, prompts, journal, max_new_tokens=1, batch_size=2)
-    assert list(chain(*asked)) == sorted(whole, key=lambda name: (int(name) % 3, name))
-    text = journal.read_bytes()
-    for cut in range(0, len(text), 7):
-        asked.clear()
-        journal.write_bytes(text[:cut])
-        assert generate(None, None, prompts, journal, max_new_tokens=1, batch_size=2) == whole
-        assert len(asked) == 4 - text[:cut].count(b"\n")
-        assert journal.read_bytes() == text
-
-
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from llavamed.evaluate import generate
+from llavamed.evaluate import models
 from llavamed.evaluate.vqa import evaluate
-ask = generate.ask
-generate.ask = lambda *args: (time.sleep(0.15), ask(*args))[1]
+ask = models.ask
+models.ask = lambda *args: (time.sleep(0.15), ask(*args))[1]
 evaluate(*map(Path, sys.argv[1:]), max_new_tokens=4, device="cpu")
 """
 

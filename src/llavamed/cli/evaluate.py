@@ -23,7 +23,7 @@ def vqa(
     split: Split = "test",
     language: Language = "en",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 32,
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions at once.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions at once.")] = 32,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many questions.", show_default="all")] = None,
     controls: Annotated[
         Literal["all", "blank", "none"], typer.Option(help="Ask with grey pictures too; all: with other ones as well.")

@@ -4,72 +4,91 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
-from llavamed.console import progress
+from llavamed.console import console, progress
+from llavamed.engine import map_shards
+from llavamed.evaluate import models
+from llavamed.evaluate.models import Local
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question and a way to its picture, which is decoded only when its batch is asked."""
+    """A question and a way to its picture, which is decoded only when its batch is asked.
+
+    `image`: the name of the picture. Prompts of one name are asked about the same pixels once they have been resized
+    to a square, as LLaVA models see them: uniform grey pictures of any size may share theirs.
+    """
 
     id: str
     text: str
     picture: Callable[[], Image.Image]
+    image: str
 
 
-def generate(
-    model: Any, processor: Any, prompts: Sequence[Prompt], journal: Path, *, max_new_tokens: int, batch_size: int
-) -> dict[str, str]:
+def generate(model: Local, prompts: Sequence[Prompt], journal: Path, *, batch_size: int) -> dict[str, str]:
     """The answers by id. Each batch is noted in `journal`; what stands there is not asked again.
 
-    Batches are cut from the whole list, sorted by length, so that a run that goes on cuts them as the first did.
+    The batches follow from `prompts` and `batch_size` (questions, at most) alone, so a run that goes on, with any
+    number of `model.workers`, gives the same answers. What the parts took (vision, prefill, decode: seconds, of all
+    workers together) is printed.
+
+    Raises:
+        InputError: what `models.ask` raises.
+        RuntimeError: a worker died.
     """
-    answers = _read(journal)
-    order = sorted(prompts, key=lambda prompt: (len(prompt.text), prompt.id))
-    done = sum(prompt.id in answers for prompt in order)
-    with journal.open("a", encoding="utf-8") as notes, progress("answers", len(order), "answers", done) as advance:
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            if all(prompt.id in answers for prompt in batch):
-                continue
-            said = ask(model, processor, batch, max_new_tokens)
+    answers = read_journal(journal)
+    cut = by_image if models.shares_prefixes(model.folder) else by_length
+    batches = [[p for p in batch if p.id not in answers] for batch in cut(prompts, batch_size)]
+    left = sum(map(len, batches))
+    seconds: dict[str, float] = {}
+    with (
+        journal.open("a", encoding="utf-8") as notes,
+        progress("answers", len(prompts), "answers", len(prompts) - left) as advance,
+    ):
+        for said, took in map_shards(partial(models.ask, model), filter(None, batches), model.workers):
             answers |= said
+            for part, spent in took.items():
+                seconds[part] = seconds.get(part, 0.0) + spent
             notes.write(json.dumps(said, ensure_ascii=False) + "\n")
             notes.flush()
             os.fsync(notes.fileno())
-            advance(len(batch))
+            advance(len(said))
+    if left:
+        parts = ", ".join(f"{part} {spent:.1f} s" for part, spent in seconds.items())
+        console.print(f"{left} answers: {parts}", highlight=False)
     return {prompt.id: answers[prompt.id] for prompt in prompts}
 
 
-def ask(model: Any, processor: Any, batch: Sequence[Prompt], max_new_tokens: int) -> dict[str, str]:
-    """The greedy answers to one batch, by id."""
-    import torch
+def by_image(prompts: Sequence[Prompt], batch_size: int) -> list[list[Prompt]]:
+    """Batches in which the questions of a picture stand together, pictures with as many and as long ones side by side.
 
-    texts = [
-        processor.apply_chat_template(
-            [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt.text}]}],
-            add_generation_prompt=True,
-        )
-        for prompt in batch
-    ]
-    inputs = processor(
-        images=[prompt.picture() for prompt in batch],
-        text=texts,
-        padding=True,
-        padding_side="left",
-        return_tensors="pt",
-    ).to(model.device, model.dtype)
-    with torch.inference_mode():
-        tokens = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-    said = processor.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return {prompt.id: text.strip() for prompt, text in zip(batch, said, strict=True)}
+    A batch holds `batch_size` questions once all its pictures have as many as the one with most; a picture with more
+    is asked in several batches.
+    """
+    of_image: dict[str, list[Prompt]] = {}
+    for prompt in sorted(prompts, key=lambda prompt: (len(prompt.text), prompt.id)):
+        of_image.setdefault(prompt.image, []).append(prompt)
+    pieces = [asked[n : n + batch_size] for asked in of_image.values() for n in range(0, len(asked), batch_size)]
+    pieces.sort(key=lambda piece: (len(piece), sum(len(prompt.text) for prompt in piece), piece[0].id))
+    batches: list[list[list[Prompt]]] = [[]]
+    for piece in pieces:  # the later the longer
+        if (len(batches[-1]) + 1) * len(piece) > batch_size:
+            batches.append([])
+        batches[-1].append(piece)
+    return [[prompt for piece in batch for prompt in piece] for batch in batches if batch]
 
 
-def _read(journal: Path) -> dict[str, str]:
+def by_length(prompts: Sequence[Prompt], batch_size: int) -> list[list[Prompt]]:
+    """Batches of questions that are about as long."""
+    order = sorted(prompts, key=lambda prompt: (len(prompt.text), prompt.id))
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def read_journal(journal: Path) -> dict[str, str]:
     """The answers noted so far. A line that a killed run left half written is cut off."""
     answers: dict[str, str] = {}
     if journal.exists():

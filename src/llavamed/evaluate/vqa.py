@@ -11,7 +11,6 @@ from PIL import Image
 
 from llavamed import artifact
 from llavamed.artifact import Json
-from llavamed.console import console
 from llavamed.errors import InputError
 from llavamed.evaluate.baselines import blank, open_picture
 from llavamed.evaluate.metrics import SEED
@@ -34,7 +33,7 @@ def evaluate(
     split: str = "test",
     language: str = "en",
     max_new_tokens: int = 32,
-    batch_size: int = 8,
+    batch_size: int = 32,
     limit: int | None = None,
     controls: Controls = "all",
     allow_missing: bool = False,
@@ -153,31 +152,32 @@ def _ask(
     device: str,
 ) -> Answers:
     """The model's answers, with the pictures of each of `who`."""
-    console.print(f"loading {model.name}", highlight=False)
     from llavamed.evaluate.generate import Prompt, generate
-    from llavamed.model.checkpoint import load
-    from llavamed.model.device import pick
+    from llavamed.evaluate.models import Local
 
-    network, processor = load(model, device=pick(device))
     prompts = {
-        one: [Prompt(f"{q.id} {one}", q.question, picture) for q, picture in zip(questions, shown, strict=True)]
+        one: [Prompt(f"{q.id} {one}", q.question, *picture) for q, picture in zip(questions, shown, strict=True)]
         for one in who
         if (shown := PICTURES[one](questions))
     }
     every = [prompt for of in prompts.values() for prompt in of]
-    said = generate(network, processor, every, journal, max_new_tokens=max_new_tokens, batch_size=batch_size)
+    said = generate(Local(model, max_new_tokens, device), every, journal, batch_size=batch_size)
     return {column(one, "answer"): [said[prompt.id] for prompt in of] for one, of in prompts.items()}
 
 
-Pictures = list[Callable[[], Image.Image]]
+Pictures = list[tuple[Callable[[], Image.Image], str]]  # and the name of each
 
 
 def _own(questions: Sequence[Question]) -> Pictures:
-    return [partial(open_picture, question.image) for question in questions]
+    return [_as_it_is(question.image) for question in questions]
+
+
+def _as_it_is(image: bytes) -> tuple[Callable[[], Image.Image], str]:
+    return partial(open_picture, image), sha256(image).hexdigest()
 
 
 def _blank(questions: Sequence[Question]) -> Pictures:
-    return [partial(_greyed, question.image) for question in questions]
+    return [(partial(_greyed, question.image), "blank") for question in questions]
 
 
 def _greyed(image: bytes) -> Image.Image:
@@ -188,7 +188,7 @@ def _shuffled(questions: Sequence[Question]) -> Pictures:
     """Those of other questions; none where all have one picture."""
     other = derangement(list(dict.fromkeys(question.pair_id for question in questions)))
     pictures = {question.pair_id: question.image for question in questions}
-    return [partial(open_picture, pictures[other[question.pair_id]]) for question in questions] if other else []
+    return [_as_it_is(pictures[other[question.pair_id]]) for question in questions] if other else []
 
 
 PICTURES: dict[str, Callable[[Sequence[Question]], Pictures]] = {"model": _own, "blank": _blank, "shuffled": _shuffled}

@@ -25,9 +25,34 @@ def load(folder: Path, *, dtype: Any = None, device: str = "cpu") -> tuple[Any, 
         model, found = _from_pretrained(folder, dtype=dtype or "auto", local_files_only=True, use_safetensors=True)
         processor = LlavaProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
     except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"{folder}: not a readable LLaVA checkpoint: {' '.join(str(error).split())}") from None
+        raise InputError(f"{folder}: not a readable LLaVA checkpoint: {_line(error)}") from None
     if problem := _first_problem(found):
         raise InputError(f"{folder}: {problem}: build or train this checkpoint again")
+    return model.to(device).eval(), processor
+
+
+def load_any(folder: Path, *, dtype: Any, device: str = "cpu") -> tuple[Any, Any]:
+    """Any image-text-to-text model of transformers, in evaluation mode, and its processor.
+
+    Raises:
+        InputError: no such model in `folder`, one with code of its own or without safetensors, or weights that do not
+            fit.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    options = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        model, found = _from_pretrained(
+            folder, AutoModelForImageTextToText, dtype=dtype, use_safetensors=True, **options
+        )
+        processor = AutoProcessor.from_pretrained(folder, **options)
+    except ImportError as error:  # torchvision, for the processors that take videos too
+        raise InputError(f"{folder}: its processor needs more than is installed: {_line(error)}") from None
+    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+        raise InputError(f"{folder}: not a readable image-text-to-text model: {_line(error)}") from None
+    if problem := _first_problem(found):
+        raise InputError(f"{folder}: {problem}: the checkpoint does not fit the installed transformers")
     return model.to(device).eval(), processor
 
 
@@ -61,11 +86,11 @@ def save(model: Any, processor: Any, folder: Path) -> None:
         path.chmod(0o644)  # safetensors makes them readable by their owner alone
 
 
-def _from_pretrained(folder: Path | None, **options: Any) -> tuple[Any, Any]:
+def _from_pretrained(folder: Path | None, kind: Any = None, **options: Any) -> tuple[Any, Any]:
     from transformers import LlavaForConditionalGeneration
 
     with _quiet():
-        return LlavaForConditionalGeneration.from_pretrained(  # type: ignore[no-any-return]
+        return (kind or LlavaForConditionalGeneration).from_pretrained(  # type: ignore[no-any-return]
             folder, ignore_mismatched_sizes=True, output_loading_info=True, **options
         )
 
@@ -78,6 +103,10 @@ def _first_problem(found: dict[str, Any]) -> str:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             return f"{kind} weight {names[0]}{more}"
     return ""
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from llavamed.evaluate.metrics import Interval, bootstrap
 
 ALL = "all"
 NAMES = {
-    "conversation": "conversation",
-    "detailed_description": "description",
+    "conversation": "conv.",
+    "detailed_description": "descr.",
     "chest_xray": "CXR",
     "mri": "MRI",
     "histology": "histology",
@@ -23,13 +23,16 @@ NAMES = {
     "ct_scan": "CT",
     ALL: "all",
 }
-# Relative scores as published (arXiv 2306.00890, table 3; judge: GPT-4, reference first), in the order of NAMES.
+# Relative scores as published (arXiv 2306.00890, table 3; judge: GPT-4, reference first).
 PUBLISHED = {
-    "LLaVA": (39.4, 26.2, 41.6, 33.4, 38.4, 32.9, 33.4, 36.1),
-    "stage 1": (22.6, 25.2, 25.8, 19.0, 24.8, 24.7, 22.2, 23.3),
-    "10K": (42.4, 32.5, 46.1, 36.7, 43.5, 34.7, 37.5, 39.9),
-    "60K": (53.7, 36.9, 57.3, 39.8, 49.8, 47.4, 52.4, 49.4),
-    "60K-IM": (55.1, 36.4, 56.2, 40.4, 52.7, 51.8, 50.1, 50.2),
+    row: dict(zip(NAMES, values, strict=True))
+    for row, *values in (
+        ("LLaVA", 39.4, 26.2, 41.6, 33.4, 38.4, 32.9, 33.4, 36.1),
+        ("stage 1", 22.6, 25.2, 25.8, 19.0, 24.8, 24.7, 22.2, 23.3),
+        ("10K", 42.4, 32.5, 46.1, 36.7, 43.5, 34.7, 37.5, 39.9),
+        ("60K", 53.7, 36.9, 57.3, 39.8, 49.8, 47.4, 52.4, 49.4),
+        ("60K-IM", 55.1, 36.4, 56.2, 40.4, 52.7, 51.8, 50.1, 50.2),
+    )
 }
 
 
@@ -105,16 +108,17 @@ def table(result: Json) -> Table:
         "relative score, per cent [95 % interval over figures]; order: model first minus reference first; published: "
         "LLaVA-Med's table, GPT-4 as judge, reference first"
     )
-    shown = Table(title=title, caption=notes, box=box.SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("")
-    for heading in ("n", "both orders", "ref. first", "order", *PUBLISHED):
-        shown.add_column(heading, justify="right", no_wrap=True)
-    for place, (name, score) in enumerate(result["scores"].items()):
+    shown = Table(title=title, caption=notes, box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    shown.add_column("", no_wrap=True)
+    for heading in ("n", "both orders", "ref.\nfirst", "order", *PUBLISHED):
+        shown.add_column(heading.replace("stage ", "stage\n").replace("-IM", "\n-IM"), justify="right", no_wrap=True)
+    others = sorted(result["scores"].keys() - NAMES.keys())
+    for name in (*NAMES, *others):
         cells = ["0", "", "", ""]
-        if score:
+        if score := result["scores"][name]:
             one = f"{score['reference_first'][0]:.1f}"
             cells = [str(score["n"]), _say(score["relative"]), one, _say(score["order_effect"])]
-        published = [f"{row[place]:.1f}" if name in NAMES else "" for row in PUBLISHED.values()]
+        published = [f"{row[name]:.1f}" if name in row else "" for row in PUBLISHED.values()]
         shown.add_row(
             NAMES.get(name, name), *cells, *published, end_section=name in ("detailed_description", "ct_scan")
         )
@@ -122,4 +126,4 @@ def table(result: Json) -> Table:
 
 
 def _say(interval: Interval) -> str:
-    return "{:.1f} [{:.1f}, {:.1f}]".format(*interval)
+    return "{:.1f} [{:.0f}, {:.0f}]".format(*interval)

@@ -173,6 +173,11 @@ def test_the_caption_lets_black_between_bodies_count():
         ),
         ("All data. (A) CT, as in (B). (B) MRI.", [("A", "CT, as in (B)."), ("B", "MRI.")]),
         ("(A–B) Lungs. (A) Left one. (B) Right one.", [("A", "Left one."), ("B", "Right one.")]),
+        ("(A, B) Cells. (C) Plot. Bars: (A) 0.5 µm; (B) 10 µm.", [("A", "Cells."), ("B", "Cells."), ("C", "Plot.")]),
+        ("(a, b) CT. (c) MRI. Bars = 5 cm in (a), 2 cm in (c).", [("a", "CT."), ("b", "CT."), ("c", "MRI.")]),
+        ("Lung (A), liver (B). Original magnification: (A) ×100; (B) ×400.", [("A", "Lung"), ("B", "liver")]),
+        ("Bar charts of (A) age 5 m and (B) sex.", [("A", "Bar charts of age 5 m"), ("B", "Bar charts of sex.")]),
+        ("(a, b) Liver. Arrows in (b) show fat.", [(x, "Liver. Arrows in (b) show fat.") for x in "ab"]),
     ],
 )
 def test_letters(caption, letters):
@@ -248,7 +253,9 @@ def test_any_caption(caption):
     assert all(text == text.strip() for _, text in letters)
 
 
-@pytest.mark.parametrize("piece", ["a,", "(a; ", "(a) (b) ", ". a, ", "(((", "A. B. ", "left panel right panel "])
+@pytest.mark.parametrize(
+    "piece", ["a,", "(a; ", "(a) (b) ", ". a, ", "(((", "A. B. ", "left panel right panel ", "Bars (a, b) 5 m. "]
+)
 def test_long_captions(piece):
     letters_of(piece * 10_000)  # quadratic time would take minutes
 

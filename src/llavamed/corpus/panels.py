@@ -1,6 +1,7 @@
 """The panels of a figure: boxes from its picture, letters and sub-captions from its caption."""
 
 import re
+from bisect import bisect_left
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -45,6 +46,13 @@ _PLACED = re.compile(
 )
 _SEVERAL = re.compile(r"\b(?:left|right|top|bottom|upper|lower|middle|each|both|all) panels?\b", re.IGNORECASE)
 _BREAK = re.compile(r"(?<!\b[A-Za-z])(?<!\b[A-Z][a-z])(?<!\bal)(?<!\bvs)[.;](?:\s+|$)")  # not after E. or et al.
+# A sentence of sizes: it names panels that were told of before.
+_SIZES = re.compile(
+    r"(?:^|(?<=\.\s))(?:all\s)?(?:scale(?:\sbars?)?|bars?|(?:original\s)?magnifications?)\b(?!\s(?:chart|graph|plot))"
+    r".*?(?:\.(?=\s)|$)",
+    re.IGNORECASE | re.DOTALL,
+)
+_SIZE = re.compile(r"\d\s?(?:[µμunmc]?m\b|Å|[×x])|[×x]\s?\d")
 _PAUSE = re.compile(r"\s*(?:$|[.,;]|and\b)")
 # What leads in to the next letter, at the end of what is said of the one before.
 _LEAD = re.compile(r"[,;]\s+(?:and\s+)?([^,;]*\b(?:of|for|in|from|with|by|to|the|at|on|between|showing))\s*$")
@@ -146,6 +154,8 @@ def _placed(caption: str) -> tuple[list[str], list[_Mark]]:
 
 def _texts(caption: str, marks: list[_Mark]) -> dict[str, str]:
     """What a caption says of each label: after its mark, or before it where most marks stand behind their text."""
+    caption, marks = _without_sizes(caption, marks)
+    marks = _naming(caption, marks)
     sides = [_side(caption, mark) for mark in marks]
     behind = sum(sides) < 0
     kept: dict[tuple[str, ...], _Mark] = {}
@@ -159,6 +169,33 @@ def _texts(caption: str, marks: list[_Mark]) -> dict[str, str]:
         for label in mark.labels:
             texts.setdefault(label, text)
     return texts
+
+
+def _without_sizes(caption: str, marks: list[_Mark]) -> tuple[str, list[_Mark]]:
+    """The caption, sentences of panels' sizes blank, and the marks elsewhere."""
+    starts = [mark.start for mark in marks]
+    passed: set[int] = set()
+
+    def blank(sizes: re.Match[str]) -> str:
+        inside = range(bisect_left(starts, sizes.start()), bisect_left(starts, sizes.end()))
+        if not inside or not _SIZE.search(sizes[0]):
+            return sizes[0]
+        passed.update(inside)
+        return " " * len(sizes[0])
+
+    caption = _SIZES.sub(blank, caption)
+    return caption, [mark for index, mark in enumerate(marks) if index not in passed]
+
+
+def _naming(caption: str, marks: list[_Mark]) -> list[_Mark]:
+    """`marks` without those that point back to panels told of before: "(A-C) Lung. Arrows in (B) ..."."""
+    named: set[str] = set()
+    kept = []
+    for mark in marks:
+        if not (named.issuperset(mark.labels) and caption.endswith(" in ", 0, mark.start)):
+            kept.append(mark)
+        named.update(mark.labels)
+    return kept
 
 
 def _side(caption: str, mark: _Mark) -> int:

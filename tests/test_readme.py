@@ -13,7 +13,7 @@ from PIL import Image
 from llavamed.cli import app
 
 ROOT = Path(__file__).parent.parent
-NAMES = "(?:run|corpus|instruct|model|train|evaluate|chat|summary|verify)"
+NAMES = "(?:run|corpus|instruct|model|train|benchmark|evaluate|chat|summary|verify)"
 
 
 def commands(path, begin="^ *", end="$"):
@@ -22,7 +22,8 @@ def commands(path, begin="^ *", end="$"):
 
 
 COMMANDS = commands(ROOT / "README.md")
-DOCS = commands(ROOT / "docs" / "sources.md", r"\| `", r"` \|") + commands(ROOT / "docs" / "chat.md")
+DOCS = [words for name in ("sources.md", "benchmarks.md") for words in commands(ROOT / "docs" / name, r"\| `", r"` \|")]
+DOCS += commands(ROOT / "docs" / "chat.md")
 
 
 @pytest.mark.parametrize("words", COMMANDS + DOCS, ids=" ".join)
@@ -39,6 +40,7 @@ def test_they_run_as_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     Image.effect_noise((200, 200), 60).convert("RGB").save("scan.png")
+    (tmp_path / "questions.csv").write_text("image,question,answer\nscan.png,Is it a CT scan?,no\n")
     for words in COMMANDS:
         if words[0] != "run":  # the demo recipe has a test of its own
             subprocess.run([sys.executable, "-c", "from llavamed.cli import main; main()", *words], check=True)

@@ -31,6 +31,7 @@ Tables = dict[str, list[Json]]  # "data/train" -> rows
 LIBRARIES = ("pyarrow", "lxml", "pillow", "torch", "transformers")
 PART = ".part"  # a file being written
 ROWS_IN_GROUP = 256  # pictures are a few hundred kB each: a row group stays under 100 MB
+ROWS_THAT_REPEAT, DICTIONARY = 1024, 512_000_000  # rows in a group, most bytes of distinct values in one
 
 
 @dataclass
@@ -203,12 +204,16 @@ def _check_shared(work: Path, started: str, reads: Sequence[Path]) -> None:
         raise InputError(f"{hidden[0]} is not seen by {platform.node()}: put it on storage that all machines share")
 
 
-def write_table(path: Path, rows: list[Json], schema: pa.Schema) -> None:
-    """Write `rows` as Parquet, atomically and with fixed options: the same rows are the same bytes."""
+def write_table(path: Path, rows: list[Json], schema: pa.Schema, *, repeats: bool = False) -> None:
+    """Write `rows` as Parquet, atomically and with fixed options: the same rows are the same bytes.
+
+    `repeats`: pictures stand in many rows; each is stored once for `ROWS_THAT_REPEAT` rows.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     table = pa.Table.from_pylist(rows, schema=schema)
-    pq.write_table(table, part, compression="zstd", row_group_size=ROWS_IN_GROUP)
+    options = {"row_group_size": ROWS_THAT_REPEAT, "dictionary_pagesize_limit": DICTIONARY} if repeats else {}
+    pq.write_table(table, part, compression="zstd", **{"row_group_size": ROWS_IN_GROUP, **options})
     _settle(part, path)
 
 

@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from llavamed.cli.benchmark import benchmark
 from llavamed.cli.corpus import corpus
 from llavamed.cli.evaluate import evaluate
 from llavamed.cli.instruct import instruct
@@ -25,6 +26,7 @@ for name, group in {
     "corpus": corpus,
     "instruct": instruct,
     "model": model,
+    "benchmark": benchmark,
     "evaluate": evaluate,
     "summary": summary,
 }.items():

@@ -10,7 +10,7 @@ from llavamed import artifact
 from llavamed.artifact import ROWS_IN_GROUP, Json
 from llavamed.corpus.problem import Problem
 from llavamed.corpus.schema import KINDS
-from llavamed.evaluate.benchmarks import Record, records
+from llavamed.evaluate.benchmarks.read import Record, records
 from llavamed.evaluate.closed import YES_NO, alternatives, asserted, options_of
 from llavamed.evaluate.metrics import CLOSED, OPEN, normalise
 
@@ -60,10 +60,10 @@ def questions_of(
 
 def each_question(source: Path, split: str, *, language: str = "en", images: Path | None = None) -> Iterator[Question]:
     """The same one by one, without holding all pictures; the options of a kind of image are its right answer alone."""
-    if not (source / "manifest.json").is_file():
+    made = (source / "manifest.json").is_file() and artifact.require(source, "conversations")
+    if not made or "benchmark" in made:
         yield from _of_benchmark(source, split, language, images)
         return
-    artifact.require(source, "conversations")
     for path in sorted((source / "data").glob(f"{split}-*.parquet")):
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=ROWS_IN_GROUP):
@@ -108,12 +108,6 @@ def _of_row(row: Json) -> Iterator[Question]:
         answered = n + 1 < len(turns) and turns[n + 1]["from"] == "gpt"
         text = (turn["value"] or "").replace("<image>", " ").strip()
         reference = ((turns[n + 1]["value"] if answered else "") or "").strip()
-        if "answer_type" in row:  # a converted benchmark
-            about = {name: row[name] for name in ("question_type", "organ", "modality")}
-            record = Record(row["id"], row["split"], row["pair_id"], lambda: image, text, reference,
-                            row["answer_type"], **about)  # fmt: skip
-            yield of_record(record, image)
-            return
         kind, question_type, options = _sort(text, reference)
         yield Question(f"{row['id']}-{n // 2}", row["pair_id"], image, text, reference, kind, question_type, options)
 

@@ -19,6 +19,7 @@ from llavamed.corpus.sources.files import MAX_RECORD
 from llavamed.errors import InputError
 
 Row = Json | Problem
+NO_TABLE = "no_table"  # the reason of what stands for a file that is no list
 _BATCH = 64  # rows of Parquet in memory at a time
 _MAX_FIELD = 1_000_000  # characters of a CSV's field
 MAX_PICKLE = 256_000_000  # bytes
@@ -45,9 +46,7 @@ def _json(path: Path) -> Iterator[Row]:
             raise
         yield from _lines(path)  # published answers are lines by the name of .json
         return
-    if not isinstance(found, list):
-        raise ValueError("no list of records")
-    yield from map(_checked, found)
+    yield from _listed(found)
 
 
 def _lines(path: Path) -> Iterator[Row]:
@@ -89,6 +88,13 @@ def _parquet(path: Path) -> Iterator[Row]:
             yield from batch.to_pylist()
 
 
+def _listed(found: object) -> Iterator[Row]:
+    if isinstance(found, list):
+        yield from map(_checked, found)
+    else:
+        yield Problem(NO_TABLE, "no list of records")
+
+
 def _checked(value: object) -> Row:
     return value if isinstance(value, dict) else Problem("record_broken", "no object")
 
@@ -98,10 +104,7 @@ def _pickle(path: Path) -> Iterator[Row]:
     read, and a file with anything else is refused."""
     if path.stat().st_size > MAX_PICKLE:
         raise ValueError(f"over {MAX_PICKLE:,} bytes")
-    found = plain(path.read_bytes())
-    if not isinstance(found, list):
-        raise ValueError("no list of records")
-    yield from map(_checked, found)
+    yield from _listed(plain(path.read_bytes()))
 
 
 _VALUES = frozenset(  # opcodes whose argument is a value

@@ -1,4 +1,4 @@
-"""Benchmarks of visual questions, and a user's own: questions with their pictures, read where they lie.
+"""Questions with their pictures, read where they lie.
 
 Understood as they are published: VQA-RAD (`trainset.json`, `testset.json`, or the whole as `VQA_RAD Dataset
 Public.json`), SLAKE (English and Chinese), PathVQA (`qas/*.pkl`); Hugging Face's Parquet of any of them; LLaVA's JSON;
@@ -9,11 +9,12 @@ and any JSON, JSON lines, CSV or Parquet with a picture, a question and an answe
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from llavamed import artifact
 from llavamed.artifact import Json
 from llavamed.corpus import dicom
 from llavamed.corpus.images import RANKS, load
@@ -53,6 +54,8 @@ _SAYS = {
     "pres": "presence",
     "abd": "abdomen",
 }
+AGAIN = "~"  # 7~2: the second record with the id 7
+Find = Callable[[str], Path | None]
 _DEPTH = 2  # folders below the one named
 _MOST = 64  # folders looked into for a picture
 WHAT = (
@@ -65,14 +68,15 @@ WHAT = (
 class Record:
     """One question as its source has it. `kind`: open, closed, or "" where the source does not say.
 
-    `picture`: the same for all questions of one picture. `load` reads it; it raises Problem. `where`: file and row.
-    `problem`: why nothing can be made of it.
+    `picture`: the same for all questions of one picture, which is `data`, or in `file`; neither where it is missing.
+    `where`: file and row. `problem`: why it cannot be asked, its picture apart.
     """
 
     id: str
     split: str
     picture: str
-    load: Callable[[], bytes]
+    data: bytes = field(default=b"", repr=False)
+    file: Path | None = None
     question: str = ""
     answer: str = ""
     kind: str = ""
@@ -82,6 +86,18 @@ class Record:
     language: str = ""
     where: str = ""
     problem: Problem | None = None
+
+    def load(self) -> bytes:
+        """The picture's file.
+
+        Raises:
+            Problem: image_missing, image_broken, and what `dicom.png` raises.
+        """
+        if self.file is None and not self.data:
+            raise Problem("image_missing", f"{self.where}: {self.picture or 'no picture is named'}")
+        if self.file is None:
+            return self.data
+        return dicom.png(self.file) if self.file.suffix.lower() in DICOM else load(self.file)
 
 
 def records(
@@ -102,10 +118,12 @@ def records(
     for path, stated in files(source):
         if split and stated and stated != split:
             continue
-        folders = _folders(images or root, stated)
+        find = lru_cache(maxsize=None)(
+            partial(_find, [*_folders(images or root, stated)])
+        )  # a picture has many questions
         for number, row in enumerate(rows.read(path), start=1):
             where = f"{printable(path.relative_to(root).as_posix())}#{number}"
-            for record in _of_row(row, stated, where, folders):
+            for record in _of_row(row, stated, where, find):
                 if record.language and record.language != language:
                     continue
                 place = counted[record.split] = counted.get(record.split, -1) + 1
@@ -123,6 +141,9 @@ def files(source: Path) -> list[tuple[Path, str]]:
     """
     if not source.exists():
         raise InputError(f"{source} does not exist: name {WHAT}")
+    if (source / "manifest.json").is_file():
+        artifact.require(source, "conversations")
+        source = source / "data"
     if source.is_file():
         if source.suffix.lower() not in rows.FORMATS:
             raise InputError(f"{source} is none of {', '.join(rows.FORMATS)}: name {WHAT}")
@@ -159,9 +180,9 @@ def _fits(path: Path) -> bool:
     try:
         first = next(iter(rows.read(path)), None)
     except InputError:
-        return path.suffix.lower() != ".pkl"
+        return path.suffix.lower() != ".pkl"  # of which some are no list
     if not isinstance(first, dict):
-        return first is not None
+        return first is not None and first.reason != rows.NO_TABLE
     row = _lower(first)
     return _image(row) is not None and ("question" in _known(row) or any(key in row for key in _TURNS))
 
@@ -192,19 +213,20 @@ def _image(row: Json) -> Any:
     return value[0] if isinstance(value, list) else value
 
 
-def _of_row(row: rows.Row, stated: str, where: str, folders: list[Path]) -> Iterator[Record]:
+def _of_row(row: rows.Row, stated: str, where: str, find: Find) -> Iterator[Record]:
     """The question of a row; of a conversation, each of its questions."""
     if isinstance(row, Problem):
-        yield Record("", stated or "test", where, _nothing, where=where, problem=row)
+        yield Record("", stated or "test", "", where=where, problem=row)
         return
     row = _lower(row)
     known = _known(row)
-    picture, reader = _picture(_image(row), folders, where)
+    picture = _picture(_image(row), find)
+    if "data" in picture and row.get("pair_id"):
+        picture["picture"] = clean(row["pair_id"])
     kind = _KINDS.get(known.get("answer_type", "").lower(), "")
-    about = {
+    about: dict[str, Any] = {
+        **picture,
         "split": stated or _split_of(known.get("split", "")) or ("train" if "phrase_type" in row else "test"),
-        "picture": picture,
-        "load": reader,
         "kind": kind,
         "question_type": _words(known.get("question_type", "").split(",")[0]),
         "organ": _words(known.get("organ", "")),
@@ -218,9 +240,9 @@ def _of_row(row: rows.Row, stated: str, where: str, folders: list[Path]) -> Iter
         said = list(_turns(turns))
     for n, (question, answer) in enumerate(said):
         name = known.get("id", "")
-        problem = None if question and answer else Problem("no_answer" if question else "no_question", where)
         own = f"{name}-{n}" if name and len(said) > 1 else name
-        yield Record(own, question=question, answer=answer, problem=problem, **about)
+        problem = None if question and answer else Problem("no_answer" if question else "no_question", where)
+        yield Record(own, **{"problem": problem, **about}, question=question, answer=answer)
 
 
 def _turns(turns: object) -> Iterator[tuple[str, str]]:
@@ -244,48 +266,40 @@ def _with_id(record: Record, place: int, taken: dict[str, int]) -> Record:
     """The record with its own id; without one its place in its split, from 0; one that is taken is numbered."""
     name = record.id or str(place)
     taken[name] = taken.get(name, 0) + 1
-    if taken[name] > 1:
-        name = f"{name}~{taken[name]}"
-    return Record(**{**record.__dict__, "id": name})
+    return replace(record, id=name if taken[name] == 1 else f"{name}{AGAIN}{taken[name]}")
 
 
-def _nothing() -> bytes:
-    raise Problem("image_missing", "no picture is named")
-
-
-def _folders(root: Path, split: str) -> list[Path]:
+def _folders(root: Path, split: str) -> Iterator[Path]:
     """Where pictures are looked for: the folder, images or imgs in it and what is in that, the other folders in it."""
     below = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     below.sort(key=lambda path: path.name.lower() not in ("images", "imgs"))
     inner = [path for folder in below[:1] for path in sorted(folder.iterdir()) if path.is_dir()]
     inner.sort(key=lambda path: _split_of(path.name) != split)
-    return [root, *below[:_MOST], *inner[:_MOST]]
+    yield from (root, *below[:_MOST], *inner[:_MOST])
 
 
-def _picture(value: Any, folders: list[Path], where: str) -> tuple[str, Callable[[], bytes]]:
-    """(what the picture is called, what reads it)."""
+def _picture(value: Any, find: Find) -> Json:
+    """What a record holds of its picture: `picture`, `data`, `file`, and `problem` where its name leads outside."""
     data = value.get("bytes") if isinstance(value, dict) else value
     if isinstance(data, bytes):
-        return hashlib.sha256(data).hexdigest()[:16], lambda: data
+        return {"picture": hashlib.sha256(data).hexdigest()[:16], "data": data}
     name = clean(value.get("path") if isinstance(value, dict) else value)
     if not name:
-        return where, _nothing
-    plain = PurePosixPath(name.replace("\\", "/").removeprefix("./"))
-    return plain.with_suffix("").as_posix() if plain.suffix.lower() in (*RANKS, *DICOM) else name, partial(
-        _read, plain.as_posix(), tuple(folders)
-    )
+        return {"picture": ""}
+    plain = PurePosixPath(name.replace("\\", "/")).as_posix()
+    stem = plain.removesuffix(Path(plain).suffix) if _named(plain) else plain
+    try:
+        return {"picture": stem, "file": find(plain)}
+    except Problem as problem:
+        return {"picture": stem, "problem": problem}
 
 
-def _read(name: str, folders: tuple[Path, ...]) -> bytes:
-    """The file of that name, or of that name with a suffix. Raises Problem: it is not there or cannot be read."""
-    path = find(name, folders)
-    if path is None:
-        raise Problem("image_missing", name)
-    return dicom.png(path) if path.suffix.lower() in DICOM else load(path)
-
-
-def find(name: str, folders: tuple[Path, ...]) -> Path | None:
-    """The picture that a row names. Raises what `inside` raises."""
-    whole = Path(name).suffix.lower() in (*RANKS, *DICOM)
-    names = [name] if whole else [name, *(name + suffix for suffix in RANKS)]
+def _find(folders: list[Path], name: str) -> Path | None:
+    """The file of that name, or of that name with a suffix. Raises what `inside` raises."""
+    names = [name] if _named(name) else [name, *(name + suffix for suffix in RANKS)]
     return next(filter(None, (inside(folder, one) for folder in folders for one in names)), None)
+
+
+def _named(name: str) -> bool:
+    """Whether a name has the suffix of a picture."""
+    return Path(name).suffix.lower() in (*RANKS, *DICOM)

@@ -1,0 +1,1 @@
+"""Benchmarks of visual questions, and a user's own."""

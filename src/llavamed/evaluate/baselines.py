@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from llavamed.evaluate.benchmarks import records
+from llavamed.evaluate.benchmarks.read import records
 from llavamed.evaluate.closed import YES_NO, asserted
 from llavamed.evaluate.metrics import OPEN, SEED, normalise
 from llavamed.evaluate.questions import KIND_OF_IMAGE, Question, each_question, of_record

@@ -21,7 +21,7 @@ from llavamed.corpus.schema import IMAGE, with_features
 from llavamed.errors import InputError
 from llavamed.evaluate import predictions
 from llavamed.evaluate.baselines import baselines, open_picture
-from llavamed.evaluate.benchmarks import records
+from llavamed.evaluate.benchmarks.read import records
 from llavamed.evaluate.metrics import (
     CLOSED,
     NAMES,

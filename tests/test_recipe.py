@@ -48,12 +48,14 @@ def test_an_unknown_stage_is_named():
 def test_corpus_rules_reach_the_build(tmp_path):
     text = next(path for path in RECIPES if path.stem == "tiny").read_text()
     rules = (
-        "corpus:\n  licences: commercial\n  years: [2010, 2020]\n  kinds: [ct]\n  opt_out: out.txt\n  against: [test]\n"
+        "corpus:\n  licences: commercial\n  years: [2010, 2020]\n  kinds: [ct]\n"
+        "  opt_out: out.txt\n  against: [test]\n  images: pictures\n"
     )
     (tmp_path / "r.yaml").write_text(text + rules)
     corpus = read_recipe(tmp_path / "r.yaml").corpus
     assert (corpus.licences, corpus.years, corpus.kinds) == ("commercial", (2010, 2020), ("ct",))
     assert (corpus.opt_out, corpus.against) == (tmp_path / "out.txt", (tmp_path / "test",))
+    assert corpus.images == tmp_path / "pictures"
     (tmp_path / "r.yaml").write_text(text + "corpus:\n  kinds: [xray]\n")
     with pytest.raises(InputError, match=r"corpus\.kinds"):
         read_recipe(tmp_path / "r.yaml")

@@ -19,6 +19,7 @@ class _Part(BaseModel):
 class Corpus(_Part):
     """How articles become figures."""
 
+    images: Annotated[Path | None, Field(description="pictures that a list names, relative to the recipe")] = None
     max_side: Annotated[int, Field(ge=64, description="longest side of a stored image, in pixels")] = 1024
     panels: Annotated[Literal["keep", "split"], Field(description="split: a record for each panel")] = "keep"
     licences: Annotated[Literal["commercial", "open", "all"], Field(description="those taken")] = "all"
@@ -115,6 +116,7 @@ def read_recipe(path: Path) -> Recipe:
     articles = recipe.articles if recipe.articles == "sample" else [beside / source for source in recipe.articles]
     profile = recipe.profile and beside / recipe.profile
     paths = {
+        "images": corpus.images and beside / corpus.images,
         "opt_out": corpus.opt_out and beside / corpus.opt_out,
         "against": tuple(beside / source for source in corpus.against),
     }

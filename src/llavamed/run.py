@@ -55,7 +55,7 @@ def run(
     done["backbone"] = build_model(recipe.model.backbone, folder / "backbone", image_size=size, seed=seed, **common)
     _say("corpus")
     chosen = recipe.corpus.model_dump()
-    how = {name: chosen.pop(name) for name in ("max_side", "panels", "duplicates", "opt_out", "against")}
+    how = {name: chosen.pop(name) for name in ("images", "max_side", "panels", "duplicates", "opt_out", "against")}
     done["corpus"] = build_corpus(sources, corpus, choice=Choice(**chosen), workers=workers, **how, **common)
     _say("alignment")
     done["alignment"] = align(corpus, folder / "alignment", seed=seed, workers=workers, **common)

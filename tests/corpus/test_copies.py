@@ -182,7 +182,7 @@ def test_bad_test_sets(src, tmp_path):
     (tmp_path / "blank").mkdir()
     (tmp_path / "blank" / "x.png").touch()
     for name, words in (
-        ("missing", "no test set"),
+        ("missing", "does not exist: name"),
         ("empty", "no test set"),
         ("bad", "no Parquet"),
         ("blank", "no picture"),

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hostile import CANARY, TOTAL
+from hostile import CANARY, SOURCES, TOTAL
 
 TESTS = Path(__file__).parent
 SECONDS = 5  # of CPU, for one input
@@ -21,7 +21,22 @@ MEMORY = 2_000_000_000  # bytes, of the whole process
     "numbers",
     [pytest.param(range(0, TOTAL, 29), id="some"), pytest.param(range(TOTAL), id="all", marks=pytest.mark.slow)],
 )
-def test_hostile_inputs(tmp_path, numbers):
+def test_hostile_articles(tmp_path, numbers):
+    _check(tmp_path, numbers)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        pytest.param(range(TOTAL, TOTAL + SOURCES, 19), id="some"),
+        pytest.param(range(TOTAL, TOTAL + SOURCES), id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_hostile_sources(tmp_path, numbers):
+    _check(tmp_path, numbers)
+
+
+def _check(tmp_path: Path, numbers: range) -> None:
     sandbox = tmp_path / "sandbox"
     for folder in ("in", "out", "home", "cwd"):
         (sandbox / folder).mkdir(parents=True)
@@ -39,7 +54,7 @@ def test_hostile_inputs(tmp_path, numbers):
     print("largest:", *(f"{r['name']} {r['peak'] / 1e6:.0f} MB" for r in largest), sep="\n  ")
     bad = {r["name"]: _wrong(r) for r in results if _wrong(r)}
     assert not bad, json.dumps(bad, indent=1)
-    kept = sum(r["figures"]["kept"] > 0 for r in results)
+    kept = sum(not r["refused"] and r["figures"]["kept"] > 0 for r in results)
     assert kept > len(results) / 5  # or they would be too broken to reach what lies deep
     assert [r["n"] for r in results] == list(numbers)
 
@@ -50,13 +65,16 @@ def _wrong(r: dict) -> str:
         return r["error"]
     if r["seconds"] > SECONDS or r["peak"] > MEMORY:
         return f"{r['seconds']:.1f} s, {r['peak'] / 1e6:.0f} MB"
+    if r["refused"]:
+        return "" if r["n"] >= TOTAL and r["named"] else r["refused"]
     articles, figures = r["articles"] + sum(r["articles_excluded"].values()), r["figures"]
     excluded, kept = r["rows"]["excluded"], r["rows"]["data"]
     lost = (
-        articles < 1
+        articles + figures["in"] < r["records"]
+        or (r["n"] < TOTAL and articles < 1)
         or figures["in"] != figures["kept"] + sum(figures["excluded"].values())
         or sum(kept.values()) != figures["kept"]
-        or excluded.get("figures", 0) != sum(figures["excluded"].values())
+        or excluded.get("figures", 0) + excluded.get("copies", 0) != sum(figures["excluded"].values())
         or excluded.get("articles", 0) != sum(r["articles_excluded"].values())
     )
     return "lost" if lost else "leaked" if r["leaked"] else ""
@@ -70,7 +88,16 @@ def _all(sandbox: Path, url: str, numbers: list[int]) -> list[dict]:
         found, last = _child(sandbox, url, rest)
         results += found
         if len(found) < len(rest):
-            results.append({"n": rest[len(found)], "name": last, "error": "hung or died", "seconds": HANGS, "peak": 0})
+            results.append(
+                {
+                    "n": rest[len(found)],
+                    "name": last,
+                    "error": "hung or died",
+                    "seconds": HANGS,
+                    "peak": 0,
+                    "refused": "",
+                }
+            )
             subprocess.run(["rm", "-rf", *(sandbox / "in").iterdir(), *(sandbox / "out").iterdir()], check=True)
     return results
 

@@ -10,8 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from packages import encoded, pixels
 from PIL import Image
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicoms import dicom
 from llavamed import artifact
@@ -255,3 +257,15 @@ def test_pictures_that_are_none(scans, tmp_path):
     (scans / "list.csv").write_text("file,caption\na.png,One.\ndeep/c.TIFF,Two.\nb.jpg," + "x" * 60_000 + "\n")
     excluded = build([scans], tmp_path / "out")["figures"]["excluded"]
     assert excluded == {"image_broken": 1, "image_too_large": 1, "text_too_long": 1, "no_caption_row": 1}
+
+
+def test_a_deflated_dicom_that_grows(scans, tmp_path, monkeypatch):
+    monkeypatch.setattr("llavamed.corpus.dicom.MAX_INFLATED", 10_000)
+    path = dicom(tmp_path / "in" / "x.dcm", np.zeros((100, 100)))
+    found = dcmread(path)
+    found.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    found.save_as(path)
+    (tmp_path / "in" / "c.csv").write_text("file,caption\nx.dcm,A scan.\n")
+    assert build([tmp_path / "in"], tmp_path / "out")["figures"]["excluded"] == {"image_too_large": 1}
+    monkeypatch.undo()
+    assert build([tmp_path / "in"], tmp_path / "two")["figures"]["kept"] == 1

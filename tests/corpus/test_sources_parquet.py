@@ -190,3 +190,19 @@ def test_a_corpus_without_its_manifest(corpora, tmp_path):
     (a / "manifest.json").unlink()
     build([a], tmp_path / "out")
     assert rows(tmp_path / "out") == rows(a)
+
+
+def test_a_corpus_that_was_tampered_with(corpora, tmp_path):
+    """Its split names a file to write, its types are ours: neither is believed."""
+    path = sorted((corpora[0] / "data").glob("*.parquet"))[0]
+    table = pq.read_table(path)
+    n = len(table)
+    folder = tmp_path / "tampered"
+    folder.mkdir()
+    for name, column in (("split", pa.array(["../../x"] * n)), ("pair_id", pa.array(["/x"] * n)),
+                         ("flags", pa.array([[None]] * n)), ("fig_caption", pa.array([[1]] * n))):  # fmt: skip
+        changed = table.set_column(table.column_names.index(name), name, column)
+        pq.write_table(changed, folder / f"{name}.parquet")
+    result = build([folder], tmp_path / "out")
+    assert result["figures"] == {"in": 4 * n, "kept": 0, "excluded": {"record_broken": 4 * n}}
+    assert not [*tmp_path.rglob("x-*.parquet")]

@@ -45,7 +45,8 @@ def build(
     split: a row for each panel of a compound figure.
 
     Returns `{articles, articles_excluded: {reason: n}, figures: {in, kept, excluded: {reason: n}}, images, artifact,
-    hash}`: articles read, figures, and distinct images. The same content for any number of `workers`.
+    hash}`: articles that `choice` takes by their text, figures, and distinct images. The same content for any number of
+    `workers`.
 
     Raises:
         InputError: a source is missing, unfinished or holds nothing to read; a list or a test set cannot be read; what
@@ -135,7 +136,8 @@ def _shard(items: list[Item], *, options: record.Options) -> tuple[Tables, Json]
 
 def _rows(entry: Entry, options: record.Options) -> Iterator[tuple[Json, Problem | None]]:
     if entry.graphics is None:
-        yield dict.fromkeys(TEXT) | entry.text, entry.problem
+        text = dict.fromkeys(TEXT) | entry.text
+        yield text, entry.problem or options.choice.refuses_text(text)
     else:
         yield from record.rows(entry, options)
 

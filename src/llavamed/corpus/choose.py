@@ -107,7 +107,8 @@ def read_opt_out(path: Path) -> frozenset[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the opt-out list cannot be read ({error}): name a text file in UTF-8") from None
+        why = error.strerror if isinstance(error, OSError) else "it is not in UTF-8"
+        raise InputError(f"{path}: the opt-out list cannot be read ({why}): name a text file in UTF-8") from None
     keys = set()
     for number, line in enumerate(lines, start=1):
         entry = line.partition("#")[0].strip().strip(",").strip()

@@ -4,7 +4,9 @@ import hashlib
 import io
 import re
 import warnings
+import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from llavamed.corpus.images import MAX_PIXELS
 from llavamed.corpus.problem import Problem
 
 MAX_BYTES = 1_000_000_000
+MAX_INFLATED = 200_000_000  # bytes that a deflated file may unpack to
 # What identifies a person, a place or an examination: the chief attributes of the Basic Application Level
 # Confidentiality Profile (DICOM PS3.15, table E.1-1), by keyword.
 _LINES = (
@@ -65,13 +68,38 @@ def read(path: Path, pixels: bool = True) -> Any:
             raise Problem("image_too_large", f"over {MAX_BYTES:,} bytes: split its frames")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return pydicom.dcmread(path, stop_before_pixels=not pixels)
+            with _Checked(path.open("rb", buffering=0)) as stream:
+                return pydicom.dcmread(stream, stop_before_pixels=not pixels)
     except (InvalidDicomError, EOFError):
         raise Problem("dicom_broken", "no whole DICOM file") from None
     except Problem:
         raise
     except Exception as error:  # pydicom raises all sorts on broken data
         raise Problem("dicom_broken", _said(error)) from None
+
+
+def about(path: Path) -> tuple[str, list[str], dict[str, int], list[dict[str, Any]]]:
+    """What the header tells: `group`, `flags`, `identifying`, `modality`. Raises what `read` raises."""
+    header = read(path, pixels=False)
+    try:
+        return group(header), flags(header), identifying(header), modality(header)
+    except Exception as error:  # values are only read now, and pydicom raises all sorts on broken ones
+        raise Problem("dicom_broken", _said(error)) from None
+
+
+class _Checked(io.BufferedReader):
+    """A file that is refused when pydicom reads the whole rest of it, to inflate it, and that is a bomb."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next bytes. Raises Problem: image_too_large."""
+        data = super().read(size)
+        if size is None or size < 0:
+            packer = zlib.decompressobj(-zlib.MAX_WBITS)
+            with suppress(zlib.error):
+                packer.decompress(data, MAX_INFLATED)
+                if packer.unconsumed_tail:
+                    raise Problem("image_too_large", f"over {MAX_INFLATED:,} bytes inflated: convert it")
+        return data
 
 
 def picture(dataset: Any) -> tuple[Image.Image, int, int]:

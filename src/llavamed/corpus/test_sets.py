@@ -63,6 +63,8 @@ def files_of(sources: Sequence[Path]) -> list[tuple[str, Path]]:
     """
     files = []
     for source in sources:
+        if not source.exists():
+            raise InputError(f"{source} does not exist: name a test set with --against: images or Parquet")
         found = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file())
         wanted = [p for p in found if p.suffix.lower() in (*RANKS, ".parquet") and "excluded" not in p.parts]
         if not wanted:

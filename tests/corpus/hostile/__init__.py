@@ -1,4 +1,7 @@
-"""Hostile inputs, made from a seed: `make(n)` is the nth. Every one is a folder with at least one article file."""
+"""Hostile inputs, made from a seed: `make(n)` is the nth, a folder.
+
+The first TOTAL have an article file at least; the SOURCES behind them are lists, tables and shards of pictures.
+"""
 
 import os
 import random
@@ -6,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TOTAL = 2000
+TOTAL, SOURCES = 2000, 600
 CANARY = "CANARY-7f3a"  # stands in a file outside every input; must never be in what is written
 
 
@@ -19,13 +22,18 @@ class Where:
     url: str = "http://127.0.0.1:9"
 
 
+Files = dict[str, bytes | tuple[str, str]]
+Maker = Callable[[random.Random, Where], Files | tuple[Files, int]]
+
+
 @dataclass
 class Input:
     """`files`: path below the folder -> bytes, or ("link", target), or ("fifo", "")."""
 
     n: int
     kind: str
-    files: dict[str, bytes | tuple[str, str]] = field(default_factory=dict)
+    files: Files = field(default_factory=dict)
+    records: int = 1  # at least so many must be accounted for
 
     @property
     def name(self) -> str:
@@ -33,16 +41,16 @@ class Input:
         return f"{self.n}-{self.kind}"
 
 
-Maker = Callable[[random.Random, Where], dict[str, bytes | tuple[str, str]]]
-
-
 def make(n: int, where: Where) -> Input:
-    """The nth of TOTAL: kinds in turn, each time another seed."""
-    from hostile import archives, names, pictures, xml
+    """The nth of TOTAL + SOURCES: kinds in turn, each time another seed."""
+    from hostile import archives, lists, names, pictures, scans, shards, xml
 
     makers: dict[str, Maker] = xml.MAKERS | archives.MAKERS | pictures.MAKERS | names.MAKERS
+    if n >= TOTAL:
+        makers = lists.MAKERS | shards.MAKERS | scans.MAKERS
     kind = list(makers)[n % len(makers)]
-    return Input(n, kind, makers[kind](random.Random(n), where))
+    made = makers[kind](random.Random(n), where)
+    return Input(n, kind, *made) if isinstance(made, tuple) else Input(n, kind, made)
 
 
 def write(hostile: Input, folder: Path) -> None:

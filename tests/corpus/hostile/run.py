@@ -1,6 +1,6 @@
 """Builds a corpus of each of some hostile inputs, in this process: `python -m hostile.run SANDBOX URL N N N ...`.
 
-A line of JSON each: {n, name, seconds (CPU), wall, peak (bytes), error, articles, figures, leaked}.
+A line of JSON each: {n, name, records, seconds (CPU), wall, peak (bytes), error, refused, articles, figures, leaked}.
 """
 
 import json
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from hostile import CANARY, Where, make, write
 from llavamed.console import console
 from llavamed.corpus.build import build
+from llavamed.errors import InputError
 
 
 def main() -> None:
@@ -29,11 +30,13 @@ def _run(n: int, sandbox: Path, where: Where) -> dict:
     source, out = sandbox / "in" / str(n), sandbox / "out" / str(n)
     write(hostile, source)
     print(json.dumps({"begun": hostile.name}), flush=True)
-    found = {"n": n, "name": hostile.name, "error": "", "leaked": False}
+    found = {"n": n, "name": hostile.name, "error": "", "refused": "", "leaked": False, "records": hostile.records}
     _forget_peak()
     cpu, wall = time.process_time(), time.monotonic()
     try:
         result = build([source], out)
+    except InputError as error:
+        found |= {"refused": str(error), "named": str(source) in str(error)}
     except Exception as error:
         found["error"] = f"{type(error).__name__}: {error}"[:500]
     else:
@@ -43,7 +46,7 @@ def _run(n: int, sandbox: Path, where: Where) -> dict:
             "figures": result["figures"],
         }
     found |= {"seconds": time.process_time() - cpu, "wall": time.monotonic() - wall, "peak": _peak()}
-    if not found["error"]:
+    if not found["error"] and not found["refused"]:
         found["rows"] = {part: _rows(out / part) for part in ("data", "excluded")}
         found["leaked"] = any(CANARY in str(row) for part in ("data", "excluded") for row in _texts(out / part))
     shutil.rmtree(out, ignore_errors=True)

@@ -47,6 +47,7 @@ NAMES = {
     "kind": ("domain", "modality", "kind"),
 }  # fmt: skip
 _NESTED = ("json", "jsonl")  # members or columns that hold a record of their own
+KNOWN = {name for names in NAMES.values() for name in names} | {*_NESTED, "graphic_ref"}  # those that are looked at
 _CODES = ("MIT", "BSD-2-Clause", "BSD-3-Clause", "PDM-1.0", "TDM", "other", "none-stated")
 _PMC = re.compile(r"(?<![A-Za-z])PMC(\d{1,9})(?!\d)")
 _MARKUP = re.compile(r"<[^<>]{1,300}>")

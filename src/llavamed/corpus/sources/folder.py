@@ -94,7 +94,10 @@ def _open(path: Path) -> Table | None:
     wide = line.startswith((b"\xff\xfe", b"\xfe\xff"))
     text = line.decode("utf-16" if wide else "utf-8-sig", "replace")
     for delimiter in ",;\t|":
-        header = next(csv.reader([text], delimiter=delimiter), [])
+        try:
+            header = next(csv.reader([text], delimiter=delimiter), [])
+        except csv.Error:
+            continue
         if columns.find(header, "image") and columns.find(header, "fig_caption"):
             if wide:
                 raise InputError(f"{path} is in UTF-16: save it as CSV in UTF-8")
@@ -226,18 +229,18 @@ def _entry(item: Item, number: int, row: Json) -> Entry:
         return Entry(text, group or source, [graphic], source=source, modality=kinds)
     graphic = Graphic(named, [Candidate(source, partial(dicom.png, path))])
     try:
-        header = dicom.read(path, pixels=False)
+        patient, flags, dropped, stated = dicom.about(path)
     except Problem as problem:
         return Entry(
             text, group or source, [graphic], Problem(problem.reason, f"{source}: {problem.detail}"), source=source
         )
     return Entry(
         text,
-        group or dicom.group(header) or source,
+        group or patient or source,
         [graphic],
-        flags=dicom.flags(header),
-        dropped=dicom.identifying(header),
-        modality=kinds or dicom.modality(header),
+        flags=flags,
+        dropped=dropped,
+        modality=kinds or stated,
         source=source,
     )
 

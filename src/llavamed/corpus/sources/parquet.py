@@ -10,26 +10,28 @@ import pyarrow.parquet as pq
 from llavamed.corpus.entry import Candidate, Entry, Graphic, Json
 from llavamed.corpus.jats import file_name
 from llavamed.corpus.problem import Problem, printable
-from llavamed.corpus.schema import TEXT
+from llavamed.corpus.schema import FIGURES, KINDS, SPLITS, TEXT
 from llavamed.corpus.sources import columns
-from llavamed.corpus.sources.files import PART, below, day
+from llavamed.corpus.sources.files import PART, below, day, outside
 from llavamed.errors import InputError
 
 SUFFIX = ".parquet"
 _OURS = {"pair_id", "fig_caption", "image", "width", "modality", "panels", "single_plot", "flags", "split", "source",
          "collected"}  # fmt: skip
+_LISTS = [field.name for field in FIGURES if pa.types.is_list(field.type)]
+_BROKEN = (pa.ArrowException, OSError, ValueError, OverflowError, NotImplementedError)  # a text or a date may be none
 _BATCH = 16  # rows in memory at a time
 
 
 @dataclass(frozen=True)
 class Item:
-    """Some rows of a row group: `figures` from the row `first` of the `group`. `row`: the first one's number."""
+    """Some rows: `figures` of them from the row `first` of some row groups. `row`: the first one's number."""
 
     name: str
     collected: str
     figures: int
     path: Path
-    group: int = 0
+    groups: range = range(0)
     first: int = 0
     row: int = 0
     broken: str = ""  # why the file cannot be read
@@ -62,14 +64,17 @@ def _parts(path: Path, name: str) -> Iterator[Item]:
         with pq.ParquetFile(path) as file:
             _check(path, file.schema_arrow)
             sizes = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
-    except (pa.ArrowException, OSError) as error:
-        yield Item(name, date, 1, path, broken=str(error).splitlines()[0])
+    except _BROKEN as error:
+        yield Item(name, date, 1, path, broken=_said(error))
         return
-    row = 0
-    for group, size in enumerate(sizes):
+    row = begin = 0
+    while begin < len(sizes):
+        end, size = begin + 1, sizes[begin]
+        while end < len(sizes) and size + sizes[end] <= PART:  # small groups together: each opening costs
+            end, size = end + 1, size + sizes[end]
         for first in range(0, size, PART):
-            yield Item(name, date, min(PART, size - first), path, group, first, row + first)
-        row += size
+            yield Item(name, date, min(PART, size - first), path, range(begin, end), first, row + first)
+        begin, row = end, row + size
 
 
 def _check(path: Path, schema: pa.Schema) -> None:
@@ -98,17 +103,21 @@ def entries(item: Item) -> Iterator[Entry]:
     if item.broken:
         yield Entry({}, problem=Problem("parquet_broken", item.broken))
         return
-    number = item.row
+    done = 0
     try:
-        for number, record in enumerate(_rows(item), start=item.row):
-            where = f"{item.name}#{number}"
+        for record in _rows(item):
+            where, done = f"{item.name}#{item.row + done}", done + 1
             try:
-                yield _ours(record) if record.keys() >= _OURS else _entry(record, where)
+                yield _entry(record, where)
             except Problem as problem:
                 yield _lost(where, problem)
-    except (pa.ArrowException, OSError) as error:
-        for lost in range(number, item.row + item.figures):
-            yield _lost(f"{item.name}#{lost}", Problem("parquet_broken", str(error).splitlines()[0]))
+    except _BROKEN as error:
+        for number in range(item.row + done, item.row + item.figures):
+            yield _lost(f"{item.name}#{number}", Problem("parquet_broken", _said(error)))
+
+
+def _said(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _lost(where: str, problem: Problem) -> Entry:
@@ -116,27 +125,33 @@ def _lost(where: str, problem: Problem) -> Entry:
     return Entry(text, where, [], Problem(problem.reason, f"{where}: {problem.detail}"), source=where)
 
 
-def _rows(item: Item) -> Iterator[Json]:
-    """The rows, each with its picture as `image`."""
+def _rows(item: Item) -> Iterator[pa.RecordBatch]:
+    """The rows, one at a time."""
     with pq.ParquetFile(item.path, pre_buffer=False, buffer_size=1 << 20) as file:
         image, *others = _images(file.schema_arrow)
-        wanted = [name for name in file.schema_arrow.names if name not in others]
+        known = (name for name in file.schema_arrow.names if name.lower().strip() in columns.KNOWN | {*FIGURES.names})
+        wanted = [image, *(name for name in known if name not in (image, *others))]
         seen = 0
-        for batch in file.iter_batches(batch_size=_BATCH, row_groups=[item.group], columns=wanted):
+        for batch in file.iter_batches(batch_size=_BATCH, row_groups=[*item.groups], columns=wanted):
             begin, end = max(item.first - seen, 0), min(item.first + item.figures - seen, batch.num_rows)
             seen += batch.num_rows
-            if begin < end:
-                for record in batch.slice(begin, end - begin).to_pylist():
-                    yield {"image": record.pop(image)} | record
+            yield from (batch.slice(row, 1) for row in range(begin, end))
             if seen >= item.first + item.figures:
                 return
 
 
-def _entry(record: Json, where: str) -> Entry:
-    """Raises Problem: its text cannot be read."""
-    image = record["image"]
+def _entry(row: pa.RecordBatch, where: str) -> Entry:
+    """Raises Problem: it cannot be read, or its text or picture cannot."""
+    try:
+        if {*row.schema.names} >= _OURS:
+            return _ours(row.select(FIGURES.names).cast(FIGURES).to_pylist()[0])
+        record: Json = row.to_pylist()[0]
+    except (*_BROKEN, KeyError) as error:
+        raise Problem("record_broken", _said(error)) from None
+    image = record.pop(_images(row.schema)[0])
     path = image.get("path") if isinstance(image, dict) else image if isinstance(image, str) else None
-    data = image.get("bytes") if isinstance(image, dict) else image if isinstance(image, bytes) else None
+    data = image.get("bytes") if isinstance(image, dict) else image
+    data = data if isinstance(data, bytes) else None
     name = columns.clean(path)
     text, group, kinds = columns.read(columns.unnest(record), name.rpartition("/")[2].rpartition(".")[0] or where)
     problem = None if data else Problem("image_missing", f"{where}: no bytes" + (f", only {name}" if name else ""))
@@ -145,12 +160,20 @@ def _entry(record: Json, where: str) -> Entry:
 
 
 def _ours(record: Json) -> Entry:
-    """A figure of a corpus, with all that was known of it. Raises Problem: its picture is gone."""
+    """A figure of a corpus, with all that was known of it. Raises Problem: no picture, or no such row."""
     data = (record["image"] or {}).get("bytes")
     if not data:
         raise Problem("image_missing", "no bytes")
+    holes = [name for name in _LISTS if None in (record[name] or ())]
+    boxes = [panel["box"] or () for panel in record["panels"] or () if panel]
+    if holes or record["split"] not in SPLITS or not record["pair_id"] or outside(record["pair_id"]):
+        raise Problem("record_broken", f"no row of a corpus: {', '.join(holes) or 'split or pair_id'}")
+    if any(len(box) != 4 or None in box for box in boxes) or not all(
+        k["name"] in KINDS for k in record["modality"] or ()
+    ):
+        raise Problem("record_broken", "no row of a corpus: panels or modality")
     return Entry(
-        {key: record.get(key) for key in TEXT},
+        {key: record[key] for key in TEXT},
         graphics=[Graphic(record["pair_id"], [Candidate(record["pair_id"], lambda: data)])],
         flags=record["flags"] or [],
         source=record["source"],

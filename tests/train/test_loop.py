@@ -1,5 +1,6 @@
 """Training with the tiny model: what changes, what does not, and that no kill changes the result."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,13 +13,15 @@ from io import BytesIO
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from small_talk import publish, row, turns
+from small_talk import picture, publish, row, turns
 
 from llavamed import artifact
+from llavamed.corpus.images import phash
 from llavamed.errors import InputError
 from llavamed.model import checkpoint
 from llavamed.train.data import Examples, collate, image_features
 from llavamed.train.loop import token_loss, train
+from llavamed.train.seen import question_key
 from llavamed.train.stage import Stage
 from llavamed.train.tokens import encode, messages
 
@@ -66,6 +69,11 @@ def test_seen_counts_every_conversation_of_both_stages(aligned, assistant, loade
     seen = pq.read_table(assistant[0] / "seen.parquet").to_pylist()
     assert Counter((r["stage"], r["times_seen"]) for r in seen) == {("align", 1): 10, ("instruct", 2): 10}
     assert {r["id"] for r in seen} == {f"c{n}" for n in range(10)}
+    assert {r["image_sha256"] for r in seen} == {hashlib.sha256(picture(n)["bytes"]).hexdigest() for n in range(10)}
+    with Image.open(BytesIO(picture(0)["bytes"])) as image:
+        assert {r["image_phash"] for r in seen if r["id"] == "c0"} == {phash(image)}
+    asked = (question_key("What is it"), question_key("is it red?"))
+    assert {tuple(r["questions"]) for r in seen if r["id"] == "c0"} == {asked}
     for one in seen:
         chat = messages(row(int(one["id"][1:]))["conversations"])
         whole = processor(images=Image.new("RGB", (9, 9)), text=processor.apply_chat_template(chat))["input_ids"][0]

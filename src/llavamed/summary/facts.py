@@ -11,15 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from llavamed import artifact
 from llavamed.artifact import Json
-from llavamed.errors import InputError
+from llavamed.lineage import SEEN, at_hand, lineage, read_seen
 
-SEEN = "seen.parquet"
-SEEN_COLUMNS = ("id", "stage", "times_seen", "text_tokens", "image_tokens")
 # of the figures seen: name of the fact -> column of the corpus tables, and name of the manifests' histogram
 COLUMNS = {"kinds": "modality", "licences": "licence", "years": "year", "languages": "language", "journals": "journal"}
 
@@ -45,46 +40,14 @@ def gather(model: Path) -> Facts:
     manifest = artifact.require(model, "model")
     line = lineage(manifest)
     seen = read_seen(model, manifest)
-    at_hand = _at_hand(model, line)
-    pairs = _pairs(seen, at_hand)
+    tables = at_hand(model, line)
+    pairs = _pairs(seen, tables)
     return {
         **_of_model(line),
         **_of_seen(manifest, seen, pairs),
-        **_of_figures(line, at_hand, seen, set(pairs.values())),
+        **_of_figures(line, tables, seen, set(pairs.values())),
         **_of_collected(line),
     }
-
-
-def lineage(manifest: Json) -> list[Json]:
-    """The manifest and all its ancestors', each once, the youngest first."""
-    line, known = [], set()
-    waiting = [manifest]
-    while waiting:
-        current = waiting.pop(0)
-        key = (current["kind"], current["hash"])
-        if key not in known:
-            known.add(key)
-            line.append(current)
-            waiting += [entry["manifest"] for entry in current["parents"]]
-    return line
-
-
-def read_seen(model: Path, manifest: Json) -> list[Json]:
-    """The rows of the model's `seen.parquet`.
-
-    Raises:
-        InputError: there is none, or it is not the one that was published.
-    """
-    path = model / SEEN
-    if SEEN not in manifest["files"]:
-        raise InputError(f"{model} is a model that was not trained (no {SEEN}): name one that `llavamed train` wrote")
-    if not path.is_file() or artifact.sha256_file(path) != manifest["files"][SEEN]["sha256"]:
-        raise InputError(f"{path} is missing or was changed since training: restore it, or train again with --force")
-    try:
-        rows: list[Json] = pq.read_table(path, columns=list(SEEN_COLUMNS)).to_pylist()
-    except (pa.ArrowInvalid, KeyError) as error:
-        raise InputError(f"{path} does not hold the columns {', '.join(SEEN_COLUMNS)}: {error}") from None
-    return rows
 
 
 def name(manifest: Json) -> str:
@@ -92,23 +55,10 @@ def name(manifest: Json) -> str:
     return f"{manifest['kind']} {manifest['hash'][:12]}"
 
 
-def _at_hand(model: Path, line: list[Json]) -> list[tuple[Path, Json]]:
-    """The lineage's data sets whose tables lie beside the model: folders with the same content hash."""
-    wanted = {(m["kind"], m["hash"]) for m in line if m["kind"] in ("corpus", "conversations")}
-    found = []
-    for path in sorted(model.resolve().parent.glob("*/manifest.json")):
-        manifest = artifact.read_manifest(path.parent)
-        key = (manifest["kind"], manifest["hash"])
-        if key in wanted:
-            wanted.remove(key)
-            found.append((path.parent, manifest))
-    return found
-
-
-def _pairs(seen: list[Json], at_hand: list[tuple[Path, Json]]) -> dict[str, str]:
+def _pairs(seen: list[Json], tables: list[tuple[Path, Json]]) -> dict[str, str]:
     """Conversation -> figure, of those seen. Without the tables: an id is the figure's, "_" and the set's name."""
     pairs = {row["id"]: row["id"].rpartition("_")[0] or row["id"] for row in seen}
-    for folder, manifest in at_hand:
+    for folder, manifest in tables:
         if manifest["kind"] == "conversations":
             for row in artifact.read_rows(folder, columns=["id", "pair_id"]):
                 if row["id"] in pairs:
@@ -159,9 +109,9 @@ def _of_seen(manifest: Json, seen: list[Json], pairs: dict[str, str]) -> Facts:
     return {f"seen.{key}": Fact(value, f"{name(manifest)}, {SEEN}: {query}") for key, (value, query) in counts.items()}
 
 
-def _of_figures(line: list[Json], at_hand: list[tuple[Path, Json]], seen: list[Json], figures: set[str]) -> Facts:
+def _of_figures(line: list[Json], found: list[tuple[Path, Json]], seen: list[Json], figures: set[str]) -> Facts:
     corpora = [m for m in line if m["kind"] == "corpus"]
-    tables = [(folder, m) for folder, m in at_hand if m["kind"] == "corpus"]
+    tables = [(folder, m) for folder, m in found if m["kind"] == "corpus"]
     if corpora and len(tables) == len(corpora):
         return _from_tables(tables, figures)
     return _from_manifests(line, seen, figures)

@@ -18,11 +18,13 @@ BATCHES_IN_GROUP = 16  # a group of batches is sorted by length, so that little 
 
 @dataclass
 class Examples:
-    """Examples, the key of each one's picture, and features by key: [image tokens, width of the vision tower]."""
+    """Examples, the key of each one's picture (SHA-256 of its bytes), and by key features [image tokens, width of the
+    vision tower] and perceptual hashes."""
 
     examples: list[Example] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     features: dict[str, Any] = field(default_factory=dict)
+    phashes: dict[str, str] = field(default_factory=dict)
     excluded: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -45,7 +47,7 @@ def read(data: Path, model: Any, processor: Any, max_length: int) -> Examples:
                 example = encode(row, processor, image_tokens, max_length)
                 key = hashlib.sha256((row["image"] or {}).get("bytes") or b"").hexdigest()
                 if key not in found.features and key not in waiting:
-                    waiting[key] = pixels(row["image"], processor)
+                    waiting[key], found.phashes[key] = pixels(row["image"], processor)
             except ExcludedError as error:
                 found.excluded.append(
                     {name: row[name] for name in ("id", "pair_id", "split")}

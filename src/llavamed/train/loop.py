@@ -89,7 +89,7 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: 
     checkpoint.save(result, processor, job.out)
     lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in log)
     artifact.write_text(job.out / "loss.jsonl", lines)
-    artifact.write_table(job.out / "seen.parquet", seen_rows(model, found.examples, stage.name, stage.epochs), SEEN)
+    artifact.write_table(job.out / "seen.parquet", seen_rows(model, found, stage.name, stage.epochs), SEEN)
     if found.excluded:
         artifact.write_table(job.out / "excluded" / "train-00000.parquet", found.excluded, EXCLUDED)
     kept, lost = len(found.examples), Counter(row["reason"] for row in found.excluded)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
+from llavamed.corpus.images import phash
 from llavamed.model.tokenizer import IMAGE_TOKEN
 
 IGNORE = -100  # the label of a token that carries no loss
@@ -20,12 +21,16 @@ class ExcludedError(Exception):
 
 @dataclass(frozen=True)
 class Example:
-    """One conversation. `ids` and `labels` are of equal length; a label is the id itself or IGNORE."""
+    """One conversation. `ids` and `labels` are of equal length; a label is the id itself or IGNORE.
+
+    `questions`: its human turns.
+    """
 
     id: str
     ids: list[int]
     labels: list[int]
     image_tokens: int
+    questions: tuple[str, ...] = ()
 
 
 def messages(turns: list[dict[str, str]]) -> list[dict[str, Any]]:
@@ -78,11 +83,12 @@ def encode(row: dict[str, Any], processor: Any, image_tokens: int, max_length: i
         labels += [token if said else IGNORE] * count
     if len(ids) > max_length:
         raise ExcludedError("too_long", f"{len(ids)} tokens, at most {max_length} allowed")
-    return Example(row["id"], ids, labels, image_tokens)
+    questions = tuple(message["content"][-1]["text"] for message in chat if message["role"] == "user")
+    return Example(row["id"], ids, labels, image_tokens, questions)
 
 
-def pixels(image: dict[str, Any] | None, processor: Any) -> Any:
-    """A picture (`{bytes, path}`) as the vision tower takes it: float32 [3, side, side].
+def pixels(image: dict[str, Any] | None, processor: Any) -> tuple[Any, str]:
+    """A picture (`{bytes, path}`) as the vision tower takes it, float32 [3, side, side], and its perceptual hash.
 
     Raises:
         ExcludedError: there is none, or it does not open.
@@ -93,6 +99,7 @@ def pixels(image: dict[str, Any] | None, processor: Any) -> Any:
         raise ExcludedError("no_image", "the row holds no picture")
     try:
         with Image.open(BytesIO(image["bytes"])) as picture:
-            return processor.image_processor(picture.convert("RGB"), return_tensors="pt")["pixel_values"][0]
+            plain = picture.convert("RGB")
+            return processor.image_processor(plain, return_tensors="pt")["pixel_values"][0], phash(plain)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ExcludedError("unreadable_image", str(error)) from None

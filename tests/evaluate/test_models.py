@@ -1,17 +1,23 @@
-"""Models of other families, asked by their own `generate`; and what is not loaded."""
+"""Models of other families, asked by their own `generate`; servers; and what is not loaded."""
 
 import json
 import shutil
+from base64 import b64decode
+from io import BytesIO
 
 import families
 import numpy as np
 import pytest
 from PIL import Image
 
+from chat_server import ChatServer, said
+from llavamed import artifact
+from llavamed.endpoint import Endpoint
 from llavamed.errors import InputError
 from llavamed.evaluate import models
 from llavamed.evaluate.generate import Prompt, generate
-from llavamed.evaluate.models import Local
+from llavamed.evaluate.models import Local, Remote
+from llavamed.evaluate.vqa import evaluate
 
 
 def prompts() -> list[Prompt]:
@@ -50,6 +56,41 @@ def test_qwen(tmp_path, monkeypatch):
     together = models.ask(model, prompts())[0]
     assert together == {p.id: models.ask(model, [p])[0][p.id] for p in prompts()}
     assert len(set(together.values())) > 2
+
+
+def test_scores_of_a_model_that_is_not_ours(next_folder, conversations, tmp_path, monkeypatch):
+    result = evaluate(next_folder, conversations, tmp_path / "scores", max_new_tokens=2, controls="none", device="cpu")
+    assert artifact.read_manifest(tmp_path / "scores")["settings"]["model"] == models.fingerprint(next_folder)
+    monkeypatch.setattr(models, "ask", None)
+    again = evaluate(next_folder, conversations, tmp_path / "scores", max_new_tokens=2, controls="none", device="cpu")
+    assert again == result
+    other = _copy(next_folder, tmp_path / "other", note="changed")
+    with pytest.raises(InputError, match="scores"):
+        evaluate(other, conversations, tmp_path / "scores", max_new_tokens=2, controls="none", device="cpu")
+
+
+def test_a_server(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    def reply(body):
+        asked = said(body)
+        if asked == "What is it?????":
+            return 400, {"message": "no such picture"}, {}
+        url = body["messages"][0]["content"][0]["image_url"]["url"]
+        with Image.open(BytesIO(b64decode(url.removeprefix("data:image/png;base64,")))) as picture:
+            return f" {picture.size} {picture.getpixel((3, 4))} {asked}\n"
+
+    with ChatServer(reply) as server:
+        model = Remote(Endpoint(server.url, "seer"), 7)
+        answers = generate(model, prompts(), tmp_path / "journal.jsonl", batch_size=4)
+        for prompt in prompts():
+            picture = prompt.picture()
+            seen = f"{picture.size} {picture.getpixel((3, 4))} {prompt.text}"
+            assert answers[prompt.id] == ("" if prompt.text.endswith("?????") else seen)
+        assert {body["max_tokens"] for body, _, _ in server.log} == {7}
+        asked = len(server.log)
+        assert generate(model, prompts(), tmp_path / "journal.jsonl", batch_size=4) == answers
+        assert len(server.log) == asked
 
 
 def _copy(folder, to, **changes):

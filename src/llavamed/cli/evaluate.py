@@ -17,7 +17,9 @@ Lenient = Annotated[bool, typer.Option("--allow-missing", help="Score what there
 
 @evaluate.command("vqa")
 def vqa(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A model: ours, any of transformers, or its name at --endpoint.")
+    ],
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Conversations with a held-out split, or a benchmark.")],
     output: Output,
     split: Split = "test",
@@ -30,6 +32,10 @@ def vqa(
     ] = "all",
     allow_missing: Lenient = False,
     device: Device = "auto",
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes, each with the model.")] = 1,
+    endpoint: Annotated[
+        str, typer.Option(metavar="URL", help="An OpenAI-compatible server. Key: OPENAI_API_KEY.", show_default=False)
+    ] = "",
     force: Force = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -43,7 +49,8 @@ def vqa(
     hush(quiet)
     result = evaluate(
         model, data, output, split=split, language=language, max_new_tokens=max_new_tokens, batch_size=batch_size,
-        limit=limit, controls=controls, allow_missing=allow_missing, device=device, force=force,
+        limit=limit, controls=controls, allow_missing=allow_missing, device=device,
+        workers=workers, endpoint=endpoint, force=force,
     )  # fmt: skip
     _print(result, as_json)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from llavamed.console import console, progress
 from llavamed.engine import map_shards
 from llavamed.evaluate import models
-from llavamed.evaluate.models import Local
+from llavamed.evaluate.models import Local, Remote
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Prompt:
     image: str
 
 
-def generate(model: Local, prompts: Sequence[Prompt], journal: Path, *, batch_size: int) -> dict[str, str]:
+def generate(model: Local | Remote, prompts: Sequence[Prompt], journal: Path, *, batch_size: int) -> dict[str, str]:
     """The answers by id. Each batch is noted in `journal`; what stands there is not asked again.
 
     The batches follow from `prompts` and `batch_size` (questions, at most) alone, so a run that goes on, with any
@@ -37,9 +37,11 @@ def generate(model: Local, prompts: Sequence[Prompt], journal: Path, *, batch_si
     workers together) is printed.
 
     Raises:
-        InputError: what `models.ask` raises.
+        InputError, Unfinished: what `models.ask` and `models.ask_server` raise.
         RuntimeError: a worker died.
     """
+    if isinstance(model, Remote):
+        return models.ask_server(model, prompts, journal)
     answers = read_journal(journal)
     cut = by_image if models.shares_prefixes(model.folder) else by_length
     batches = [[p for p in batch if p.id not in answers] for batch in cut(prompts, batch_size)]

@@ -1,17 +1,21 @@
-"""The models that can be asked about pictures: ours, and any local image-text-to-text model of transformers."""
+"""The models that can be asked about pictures: ours, any local image-text-to-text model of transformers, any server."""
 
 import json
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from hashlib import file_digest, sha256
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llavamed.console import console
 from llavamed.errors import InputError
 
 if TYPE_CHECKING:
+    from llavamed.endpoint import Endpoint, Request
     from llavamed.evaluate.generate import Prompt
 
 # What is known to take a mask of any shape and to keep all of the past. Others are asked by their own `generate`.
@@ -30,6 +34,29 @@ class Local:
     device: str = "auto"
     precision: str = "auto"
     workers: int = 1
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A model behind an OpenAI-compatible endpoint."""
+
+    endpoint: "Endpoint"
+    max_new_tokens: int
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of the files of a model that has no manifest: configuration, tokenizer, weights.
+
+    Raises:
+        InputError: `folder` holds none.
+    """
+    _read(folder / "config.json")
+    lines = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".jinja", ".safetensors", ".model", ".txt"):
+            with path.open("rb") as stream:
+                lines.append(f"{file_digest(stream, 'sha256').hexdigest()}  {path.name}\n")
+    return sha256("".join(lines).encode()).hexdigest()
 
 
 def shares_prefixes(folder: Path) -> bool:
@@ -127,6 +154,44 @@ def _by_itself(
         p.id: decode.text_of(processor, said, stops)
         for p, said in zip(batch, tokens[:, inputs["input_ids"].shape[1] :].tolist(), strict=True)
     }
+
+
+def ask_server(model: Remote, prompts: "Sequence[Prompt]", journal: Path) -> dict[str, str]:
+    """The answers by id, pictures sent as PNG. What the server refuses to answer is "", and told.
+
+    Raises:
+        InputError, Unfinished: what `endpoint.ask` raises.
+    """
+    from llavamed import endpoint
+
+    outcomes = list(endpoint.ask(model.endpoint, _Requests(prompts, model.max_new_tokens), journal))
+    if refused := [outcome for outcome in outcomes if outcome.reason]:
+        first = refused[0]
+        console.print(f"{len(refused)} questions have no answer, such as {first.id}: {first.detail}", highlight=False)
+    return {outcome.id: outcome.text.strip() for outcome in outcomes}
+
+
+@dataclass(frozen=True)
+class _Requests(Collection["Request"]):
+    """What is sent, made when its turn comes: all pictures at once may be more than memory holds."""
+
+    prompts: "Sequence[Prompt]"
+    max_new_tokens: int
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def __contains__(self, request: object) -> bool:
+        return any(request == one for one in self)
+
+    def __iter__(self) -> "Iterator[Request]":
+        from llavamed.endpoint import Request, text_and_picture
+
+        for prompt in self.prompts:
+            stream = BytesIO()
+            prompt.picture().save(stream, "PNG")
+            content = text_and_picture(prompt.text, stream.getvalue(), "image/png")
+            yield Request(prompt.id, [{"role": "user", "content": content}], self.max_new_tokens)
 
 
 def _number_of_worker() -> int:

@@ -11,9 +11,12 @@ from PIL import Image
 
 from llavamed import artifact
 from llavamed.artifact import Json
+from llavamed.endpoint import Endpoint
 from llavamed.errors import InputError
 from llavamed.evaluate.baselines import blank, open_picture
+from llavamed.evaluate.generate import Prompt, generate
 from llavamed.evaluate.metrics import SEED
+from llavamed.evaluate.models import Local, Remote, fingerprint
 from llavamed.evaluate.questions import Question, questions_of
 from llavamed.evaluate.score import RULES, Answers, column, counted, hash_of, known, publish, read
 
@@ -38,19 +41,24 @@ def evaluate(
     controls: Controls = "all",
     allow_missing: bool = False,
     device: str = "auto",
+    workers: int = 1,
+    endpoint: str = "",
     force: bool = False,
 ) -> Json:
     """Write the answers and scores of `model` on one split of `data` to `folder`, and return the scores.
 
-    `data`: conversations, or a benchmark as `questions_of` reads it. `limit`: at most so many questions, drawn by hash
-    of their id. `controls`: which pictures the questions are asked with beside their own: grey ones (blank), those of
-    other questions too (all). The figures are those of `score.scores`.
+    `model`: one of ours, or any folder that `models.open_model` reads, asked by `workers` processes; or, with the URL
+    of an `endpoint`, its name there. `data`: conversations, or a benchmark as `questions_of` reads it. `limit`: at most
+    so many questions, drawn by hash of their id. `controls`: which pictures the questions are asked with beside their
+    own: grey ones (blank), those of other questions too (all). The figures are those of `score.scores`.
 
     Raises:
         InputError: `model` or `data` is something else, or has no such split; a benchmark lacks pictures or answers
-            and not `allow_missing`; the device is not there; or what `artifact.start` and `checkpoint.load` refuse.
+            and not `allow_missing`; the device is not there; or what `artifact.start` and `generate` refuse.
     """
-    artifact.require(model, "model")
+    known_model = not endpoint and (model / "manifest.json").exists()
+    if known_model:
+        artifact.require(model, "model")
     ours = (data / "manifest.json").exists()
     if ours:
         artifact.require(data, "conversations")
@@ -65,10 +73,14 @@ def evaluate(
         "controls": controls,
         "rules": RULES,
     }
+    if endpoint:
+        settings |= {"endpoint": endpoint, "model": str(model)}
+    elif not known_model:
+        settings["model"] = fingerprint(model)
     # Conversations are told by their manifest, and read only if there is something to ask; a benchmark is read first.
     questions = [] if ours else questions_of(data, split, language=language)
     inputs = {} if ours else {"questions": hash_of(questions), "pictures": _hash_of_pictures(questions)}
-    parents = [model, data] if ours else [model]
+    parents = [*([model] if known_model else []), *([data] if ours else [])]
     if not ours and not allow_missing:
         _refuse(_sift(questions, None)[1], data)
     job = artifact.start(folder, "scores", settings, inputs=inputs, parents=parents, force=force)
@@ -80,9 +92,12 @@ def evaluate(
                 raise InputError(
                     f"{data}: no {split} question can be asked ({counted(excluded)}): look at what it holds"
                 )
-            answers = _ask(
-                model, asked, job.work / "answers.jsonl", _ASKED[controls], max_new_tokens, batch_size, device
+            who = (
+                Remote(Endpoint(endpoint, str(model)), max_new_tokens)
+                if endpoint
+                else Local(model, max_new_tokens, device, workers=workers)
             )
+            answers = _ask(who, asked, job.work / "answers.jsonl", _ASKED[controls], batch_size)
         except InputError:
             if not (job.work / "answers.jsonl").exists():
                 artifact.abandon(job)
@@ -143,25 +158,16 @@ def _hash_of_pictures(questions: Iterable[Question]) -> str:
 
 
 def _ask(
-    model: Path,
-    questions: Sequence[Question],
-    journal: Path,
-    who: Sequence[str],
-    max_new_tokens: int,
-    batch_size: int,
-    device: str,
+    model: Local | Remote, questions: Sequence[Question], journal: Path, who: Sequence[str], batch_size: int
 ) -> Answers:
     """The model's answers, with the pictures of each of `who`."""
-    from llavamed.evaluate.generate import Prompt, generate
-    from llavamed.evaluate.models import Local
-
     prompts = {
         one: [Prompt(f"{q.id} {one}", q.question, *picture) for q, picture in zip(questions, shown, strict=True)]
         for one in who
         if (shown := PICTURES[one](questions))
     }
     every = [prompt for of in prompts.values() for prompt in of]
-    said = generate(Local(model, max_new_tokens, device), every, journal, batch_size=batch_size)
+    said = generate(model, every, journal, batch_size=batch_size)
     return {column(one, "answer"): [said[prompt.id] for prompt in of] for one, of in prompts.items()}
 
 

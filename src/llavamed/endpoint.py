@@ -316,12 +316,15 @@ class _Run:
     async def _post(self, body: Json) -> Json:
         """Raises _Refused, _Again; InputError, Unfinished: no request can be answered."""
         openai = _openai()
+        from httpx2 import Response  # what openai's client is made of
+
         sent = {name: value for name, value in body.items() if name not in self.without}
         if "max_tokens" in self.without:
             sent["max_completion_tokens"] = body["max_tokens"]
         try:
             async with asyncio.timeout(self.endpoint.timeout):
-                response = await self.client.chat.completions.with_raw_response.create(**sent)
+                # Not `chat.completions.create`, which walks through every message: a third of the time of a request.
+                response = await self.client.post("/chat/completions", body=sent, cast_to=Response)
             self.reached = True
             fact = _read(response.content)
         except openai.APIStatusError as error:

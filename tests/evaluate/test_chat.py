@@ -267,16 +267,37 @@ def test_judgements_that_cannot_be(files, change, message):
 
 def test_answers_that_do_not_match(files):
     write_answers(files, [*range(1, N), 99, 1])
+    (files / "answers.json").open("a").write(json.dumps({"question_id": N, "text": ""}) + "\n")
+    with (files / "questions.jsonl").open("a") as stream:
+        known = {"fig_caption": "caption", "gpt4_answer": "reference", "pair_id": "f"}
+        stream.write(json.dumps({"question_id": N, "text": "What is item 12?", **known}) + "\n")
     with ChatServer(verdict) as server:
-        with pytest.raises(InputError, match=r"1 duplicate answer \(1\); 1 no answer \(0\); 1 unknown question \(99\)"):
+        with pytest.raises(InputError) as caught:
             judge(server, files)
+        for words in ("1 further answers to one question (1)", "1 empty answers (12)", "1 answers to no question (99)"):
+            assert words in str(caught.value)
+        assert "1 questions without an answer (0)" in str(caught.value)
         assert not (files / "out").exists()
         assert server.log == []
+        server.reply = lambda body: '{"first": 5, "second": 5}'
         result = judge(server, files, allow_missing=True)
-    assert (result["n"], result["of"]) == (N - 1, N)
+    assert (result["n"], result["of"]) == (N, N + 1)
+    assert result["problems"] == {"duplicate": 1, "empty": 1, "missing": 1, "unknown": 1}
     counts = artifact.read_manifest(files / "out")["counts"]
-    assert counts["questions"] == {"in": N, "kept": N - 1, "excluded": {"no_answer": 1}}
-    assert counts["answers"] == {"in": N + 1, "kept": N - 1, "excluded": {"duplicate_answer": 1, "unknown_question": 1}}
+    assert counts["questions"] == {"in": N + 1, "kept": N, "excluded": {"no_answer": 1}}
+    assert recount(files / "out")["of"] == N + 1
+
+
+def test_questions_that_cannot_be_judged(files):
+    with (files / "questions.jsonl").open("a") as stream:
+        stream.write('{"question_id": 50, "text": "What?", "fig_caption": "c"}\n{"question_id": 1, "te\n')
+    with ChatServer(verdict) as server:
+        with pytest.raises(InputError, match=r"1 no reference \(50\); 1 record broken \(questions.jsonl#14\)"):
+            judge(server, files)
+        result = judge(server, files, allow_missing=True)
+    assert (result["n"], result["of"]) == (N, N + 2)
+    left = {row["id"]: row["reason"] for row in artifact.read_rows(files / "out", "excluded")}
+    assert left == {"50": "no_reference", "questions.jsonl#14": "record_broken"}
 
 
 def test_captions_of_their_own_file(files):

@@ -7,6 +7,7 @@ GPT-4's answers as reference, a judge that reads text alone. Published scores co
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,9 +17,11 @@ from llavamed.artifact import Json
 from llavamed.corpus.problem import Problem
 from llavamed.endpoint import Endpoint, Outcome, ask
 from llavamed.errors import InputError
-from llavamed.evaluate import rows
-from llavamed.evaluate.chat_questions import Left, match, read_answers, read_questions, say
+from llavamed.evaluate import predictions, rows
+from llavamed.evaluate.chat_questions import Left, read_questions, say
 from llavamed.evaluate.judge import MARKS, ORDERS, PROMPT, REFERENCE_FIRST, Case, problem, read_verdict, request
+from llavamed.evaluate.metrics import OPEN
+from llavamed.evaluate.questions import Question
 from llavamed.evaluate.relative import marked, scores
 
 RULES = 1  # of reading verdicts: what is read by other rules is another artifact
@@ -68,25 +71,25 @@ def evaluate_chat(
     """Have `judge` mark the answers of a file beside the references of `questions`; write and return what it said.
 
     Every verdict is in a journal as it arrives, and stays in the folder: none is asked for twice, with `force` neither.
-    Returns `{n, of, excluded: {reason: n}, judge, scores: see relative.scores, tokens, artifact, hash}`.
+    Returns `{n, of, excluded: {reason: n}, problems: {problem: n} of the answers, judge, scores: see relative.scores,
+    tokens, artifact, hash}`.
 
     Raises:
-        InputError: a file is something else; answers are missing, empty, double or of unknown questions, and not
+        InputError: a file is something else; answers and questions do not fit (see `predictions.PROBLEMS`) and not
             `allow_missing`; or what `artifact.start` and `ask` refuse.
         Unfinished: the judge did not answer all. What it answered is kept.
     """
-    asked, broken = read_questions(questions, captions)
-    given, bad = read_answers(answers)
-    cases, lone, unknown = match(asked, given, answers.name)
-    empty = [Left(case.id, "empty_answer", "", answers.name) for case in cases if not case.answer]
-    wrong = [*broken, *bad, *lone, *unknown, *empty]
-    if wrong and not allow_missing:
-        raise InputError(
-            f"{answers} and {questions} do not match: {say(wrong)}; mend them, or --allow-missing to judge the "
-            f"{len(cases)} questions that have an answer"
-        )
+    cases, left = read_questions(questions, captions)
+    if left and not allow_missing:
+        raise InputError(f"{questions}: {say(left)}: mend them, or --allow-missing to judge the other {len(cases)}")
+    said = [Question(case.id, case.pair_id, b"", case.question, case.reference, OPEN, case.type) for case in cases]
+    paired = predictions.pair(predictions.read(answers), said, "id")
+    if not allow_missing:
+        predictions.refuse(paired.problems, str(answers))
+    left += [Left(q.id, "no_answer", "", answers.name, q.question) for q in said if q.id not in paired.answers]
+    cases = [replace(case, answer=paired.answers[case.id]) for case in cases if case.id in paired.answers]
     if not cases:
-        raise InputError(f"{answers} answers none of the questions of {questions}: {say(wrong)}")
+        raise InputError(f"{answers} answers none of the questions of {questions}: name the answers to these")
     prompt_hash = artifact.sha256_file(PROMPT)
     settings = {"judge": judge.model, "max_tokens": max_tokens, "rules": RULES, "prompt_hash": prompt_hash}
     files = {"answers": answers, "questions": questions} | ({"captions": captions} if captions else {})
@@ -101,20 +104,20 @@ def evaluate_chat(
         ]
         failed = _failed(judgements)
         result = _count(judgements) | {
-            "of": len(asked) + len(broken),
-            "empty_answers": len(empty),
+            "of": len(cases) + len(left),
+            "problems": dict(Counter(sorted(problem for problem, _, _ in paired.problems))),
             "tokens": {"prompt": sum(o.tokens[0] for o in outcomes), "completion": sum(o.tokens[1] for o in outcomes)},
         }
         artifact.write_table(job.out / "data/judgements-00000.parquet", judgements, JUDGEMENTS)
         artifact.write_json(job.out / "data/scores.json", result)
-        if left := [vars(item) for item in (*broken, *bad, *lone, *unknown, *failed)]:
-            artifact.write_table(job.out / "excluded/judgements-00000.parquet", left, EXCLUDED)
-        counts = {
-            "questions": _counts(len(cases) - len(failed), [*broken, *lone, *failed]),
-            "answers": _counts(len(cases), [*bad, *unknown]),
-        }
+        artifact.write_json(job.out / "data/problems.json", predictions.listed(paired.problems, answers))
+        left += failed
+        if left:
+            artifact.write_table(job.out / "excluded/questions-00000.parquet", list(map(vars, left)), EXCLUDED)
+        counts: Json = {"in": len(cases) + len(left) - len(failed), "kept": len(cases) - len(failed)}
+        counts["excluded"] = dict(Counter(sorted(item.reason for item in left)))
         models = [_model(judge, outcomes, prompt_hash)]
-        job.manifest = artifact.publish(job, counts=counts, models=models, card=CARD)
+        job.manifest = artifact.publish(job, counts={"questions": counts}, models=models, card=CARD)
     result = json.loads((folder / "data/scores.json").read_text(encoding="utf-8"))
     return {**result, "artifact": str(folder), "hash": job.manifest["hash"]}
 
@@ -221,11 +224,6 @@ def _failed(judgements: Iterable[Json]) -> list[Left]:
                 row["id"], row["reason"], detail, "judge", row.get("question", ""), row.get("answer", "")
             )
     return list(failed.values())
-
-
-def _counts(kept: int, left: Sequence[Left]) -> Json:
-    reasons = dict(sorted(Counter(item.reason for item in left).items()))
-    return {"in": kept + len(left), "kept": kept, "excluded": reasons}
 
 
 def _model(judge: Endpoint, outcomes: Sequence[Outcome], prompt_hash: str) -> Json:

@@ -1,8 +1,8 @@
-"""The files of a visual-chat evaluation, as published: questions with reference answers, captions, and answers."""
+"""The questions of a visual-chat evaluation, as published: with caption, mentions and reference answers."""
 
 import json
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from llavamed.artifact import Json
@@ -12,14 +12,13 @@ from llavamed.evaluate import rows
 from llavamed.evaluate.judge import Case
 
 _IDS = ("question_id", "id")
-_ANSWERS = ("text", "answer")
 _KNOWN = ("fig_caption", "in_text_mention")
 _SHOWN = 5  # ids in a message
 
 
 @dataclass(frozen=True)
 class Left:
-    """A question or answer that is not judged, and why."""
+    """A question that is not judged, and why."""
 
     id: str
     reason: str
@@ -68,39 +67,6 @@ def read_questions(path: Path, captions: Path | None = None) -> tuple[list[Case]
         raise InputError(f"{path} holds no question to judge ({why}): name a file with records of question_id, text, "
                          "gpt4_answer and fig_caption")  # fmt: skip
     return found, left
-
-
-def read_answers(path: Path) -> tuple[dict[str, str], list[Left]]:
-    """The answers of a file by question, and the records that hold none: `{question_id, text}` or `{id, answer}`.
-
-    Raises:
-        InputError: the file cannot be read, or holds no answer.
-    """
-    found: dict[str, str] = {}
-    left = []
-    for number, row in enumerate(rows.read(path), 1):
-        where = f"{path.name}#{number}"
-        if isinstance(row, Problem):
-            left.append(Left(where, row.reason, row.detail, where))
-            continue
-        name, answer = _first(row, _IDS), _first(row, _ANSWERS)
-        if not name or name in found:
-            left.append(Left(name or where, "duplicate_answer" if name else "no_id", "", where, answer=answer))
-        else:
-            found[name] = answer
-    if not found:
-        raise InputError(f"{path} holds no answer: name a file with records of question_id and text")
-    return found, left
-
-
-def match(cases: list[Case], answers: dict[str, str], source: str) -> tuple[list[Case], list[Left], list[Left]]:
-    """The questions with their answers, by id; the questions that have none; the answers to none of the questions."""
-    known = {case.id for case in cases}
-    lone = [Left(case.id, "no_answer", "", source, case.question) for case in cases if case.id not in answers]
-    unknown = [
-        Left(name, "unknown_question", "", source, "", said) for name, said in answers.items() if name not in known
-    ]
-    return [replace(case, answer=answers[case.id]) for case in cases if case.id in answers], lone, unknown
 
 
 def say(left: list[Left]) -> str:

@@ -19,7 +19,7 @@ _BEFORE_RANGE = re.compile(
 )
 _PLURAL = re.compile(r"s\b[^.;]{0,12}$", re.IGNORECASE)
 _LONGEST_RANGE = 200  # figures
-_JOINT = re.compile(_TO, re.IGNORECASE)
+_JOINT = re.compile(rf"\d\s?\(?[A-Za-z]?\)?\s?{_TO}", re.IGNORECASE)  # a range up to its second number
 
 
 Span = tuple[int, int, Any]  # begin, end, and what stands there
@@ -136,10 +136,10 @@ def _listed(text: str, word: re.Match[str]) -> list[Plain]:
 
 MAX_PLAIN = 20_000  # of a file: more were made to fill the time
 _GAP = rb"(?:\s|&#?\w{2,6};|\xc2\xa0|\xe2\x80[\x80-\x8f\xaf]|<[^<>]{0,200}>){0,8}"
-_RAW = {
-    word: re.compile(word + rb"(?:ure|ura|URE)?([sS]?)\b(" + _GAP + rb"\.?" + _GAP + rb")([A-Z]{0,2})(\d{1,3})")
+_RAW = [
+    re.compile(word + rb"(?:ure|ura|URE)?([sS]?)\b(" + _GAP + rb"\.?" + _GAP + rb")([A-Z]{0,2})(\d{1,3})")
     for word in (b"Fig", b"fig", b"FIG")
-}
+]
 _MORE = re.compile(rb"</xref>[\s,;A-Za-z]{0,9}?(?:,|and|&amp;)\s?(\d{1,3})")  # "Figs <xref>1</xref> and 2"
 _NO_TEXT = (b"<xref", b"<label", b"<alt-text", b"<object-id")
 
@@ -152,8 +152,8 @@ def plain_places(data: bytes) -> set[tuple[str, int]]:
     """
     found = set()
     count = 0
-    for word, pattern in _RAW.items():
-        for match in pattern.finditer(data) if word in data else ():
+    for pattern in _RAW:
+        for match in pattern.finditer(data):
             start = match.start()
             tag = data.rfind(b"<", max(0, start - 300), start)
             if match[1] and (more := _MORE.search(data, match.end(), match.end() + 200)):

@@ -11,6 +11,7 @@ from llavamed.corpus.text import flat
 
 Element = etree._Element
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+_XLINK = "{http://www.w3.org/1999/xlink}href"
 _PMCID = re.compile(r"(?:PMC)?(\d+)(?:\.\d+)?$", re.IGNORECASE)
 _DOI = re.compile(r"10\.\d{3,}\S*/\S+")
 _YEAR = re.compile(r"\b(?:1[6-9]|20)\d\d\b")
@@ -35,6 +36,8 @@ def text_of(element: Element | None, without: frozenset[str] = frozenset()) -> s
 
 def href_of(element: Element) -> str:
     """Its link, whatever the namespace; "" without one."""
+    if link := element.get(_XLINK):
+        return str(link).strip()
     return next((str(v).strip() for k, v in element.attrib.items() if str(k).rpartition("}")[2] == "href"), "")
 
 

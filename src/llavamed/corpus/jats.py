@@ -4,6 +4,7 @@ import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 
 from lxml import etree
@@ -14,14 +15,14 @@ from llavamed.corpus.entities import character
 from llavamed.corpus.facts import href_of, text_of
 from llavamed.corpus.mentions import index_of, mentions
 from llavamed.corpus.problem import Problem
-from llavamed.corpus.text import flat
+from llavamed.corpus.text import first, flat
 
 Element = etree._Element
 MAX_BYTES = 100_000_000
 MAX_TEXT = 20_000_000  # characters of an article's captions and mentions: more were made to fill the memory
 _ENTITY = re.compile(rb"&([A-Za-z][A-Za-z0-9.]{1,31});")
 _MARK = b"<cut-out/>"
-_NO_FIGURES = (b"bibr", b"fn", b"table-fn")
+_NO_FIGURES = (b"bibr", b"fn", b"table-fn", b"aff", b"corresp", b"author-notes")
 _KEPT = (b"amp", b"lt", b"gt", b"quot", b"apos")
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
 _NO_FIGURE = frozenset(["fig"])
@@ -29,6 +30,7 @@ _OTHER = frozenset(["fig", "caption", "disp-formula", "inline-formula", "supplem
 # Of the same picture: lossless first, what cannot be read as pixels last.
 _SUFFIXES = {"tif": 0, "tiff": 0, "png": 1, "jpg": 2, "jpeg": 2, "gif": 4, "svg": 5, "eps": 5, "pdf": 5}
 _OTHER_SUFFIX = 3
+_XREFS = etree.XPath('descendant::xref[not(@ref-type="bibr")]')  # most are of the literature
 _THUMBNAIL = re.compile(r"thumb|_small\b|\.sml$", re.IGNORECASE)
 
 
@@ -114,18 +116,23 @@ def _utf8(data: bytes) -> tuple[bytes, str | None]:
 
 
 def _lightened(data: bytes, encoding: str | None) -> tuple[Element, bytes] | None:
-    """The tree without reference lists and tables, most of what there is to parse, and its bytes; None if not safe.
+    """The tree without authors, tables and references, most of what there is to parse, and its bytes; None if not safe.
 
     They hold nothing that is asked for, unless a figure stands or is cited there: then they stay. What looks like one
-    but is none, in a comment say, or one within another, leaves a tree that is broken or has too few marks.
+    but is none, in a comment say, leaves a tree that is broken or has too few marks.
     """
-    lists = data.rfind(b"<ref-list")
-    cuts = [*_cuts(data, b"<table", b"</table>", 0, lists if lists >= 0 else len(data))]
-    cuts += _cuts(data, b"<ref-list", b"</ref-list>", lists, len(data)) if lists >= 0 else ()
+    body, lists = data.find(b"<body"), data.rfind(b"<ref-list")
+    end = data.find(b"</ref-list>", lists) if lists >= 0 else -1
+    cuts = [*_cuts(data, b"<contrib-group", b"</contrib-group>", 0, max(body, 0))]
+    cuts += _cuts(data, b"<table", b"</table>", max(body, 0), lists)
+    if end >= 0 and not _speaks_of_figures(data, lists, end):
+        cuts.append((lists, end + len(b"</ref-list>")))
+    if end >= 0:
+        cuts += _cuts(data, b"<table", b"</table>", end, len(data))
     if not cuts:
         return None
     pieces, end = [], 0
-    for begin, close in cuts:
+    for begin, close in sorted(cuts):
         pieces += [data[end:begin], _MARK]
         end = close
     data = b"".join([*pieces, data[end:]])
@@ -134,18 +141,23 @@ def _lightened(data: bytes, encoding: str | None) -> tuple[Element, bytes] | Non
     except Problem:
         return None
     name = "cut-out" if root.tag == "article" else "{*}cut-out"
-    return (root, data) if sum(1 for _ in root.iter(name)) == len(pieces) // 2 else None
+    return (root, data) if sum(1 for _ in root.iter(name)) == len(cuts) else None
 
 
 def _cuts(data: bytes, opening: bytes, closing: bytes, first: int, last: int) -> Iterator[tuple[int, int]]:
-    """Where the elements begin and end that neither hold nor cite a figure."""
+    """Where the elements between `first` and `last` begin and end that neither hold nor cite a figure, nor each other.
+
+    `last`: -1 where there is nothing to end at.
+    """
+    last = len(data) if last < 0 else last
     begin = data.find(opening, first, last)
     while begin >= 0:
         after = begin + len(opening)
         close = data.find(closing, after, last) if data[after : after + 1] in (b" ", b">") else after
         if close < 0:
             return
-        if close > after and not _speaks_of_figures(data, begin, close):
+        holds_another = data.find(opening, after, close) >= 0
+        if close > after and not holds_another and not _speaks_of_figures(data, begin, close):
             yield begin, close + len(closing)
         begin = data.find(opening, close, last)
 
@@ -153,15 +165,27 @@ def _cuts(data: bytes, opening: bytes, closing: bytes, first: int, last: int) ->
 def _speaks_of_figures(data: bytes, begin: int, end: int) -> bool:
     """Whether a figure may stand or be cited there; a word in a list of references cites none."""
     words = (b"<fig",) if data.startswith(b"<ref", begin) else (b"fig", b"Fig", b"FIG")
-    if any(data.find(word, begin, end) >= 0 for word in words):
+    if any(data.rfind(word, begin, end) >= 0 for word in words):
         return True
     xrefs = data.count(b"<xref", begin, end)
     return xrefs > 0 and xrefs != sum(data.count(b'ref-type="%b"' % kind, begin, end) for kind in _NO_FIGURES)
 
 
 def _tree(data: bytes, encoding: str | None) -> Element:
+    try:
+        root = etree.fromstring(_ENTITY.sub(_character, data).lstrip(), _parser(encoding))
+    except (etree.XMLSyntaxError, ValueError, LookupError) as error:
+        raise Problem("not_xml", str(error)) from None
+    if root is None:
+        raise Problem("not_xml", "no element in it")
+    return root
+
+
+@cache
+def _parser(encoding: str | None) -> etree.XMLParser:
+    """A new one for each file would take a third of the time."""
     # Without `collect_ids` lxml would load the DTD: never turn it off.
-    parser = etree.XMLParser(
+    return etree.XMLParser(
         encoding=encoding,
         resolve_entities=False,
         load_dtd=False,
@@ -170,13 +194,6 @@ def _tree(data: bytes, encoding: str | None) -> Element:
         remove_comments=True,
         remove_pis=True,
     )
-    try:
-        root = etree.fromstring(_ENTITY.sub(_character, data).lstrip(), parser)
-    except (etree.XMLSyntaxError, ValueError, LookupError) as error:
-        raise Problem("not_xml", str(error)) from None
-    if root is None:
-        raise Problem("not_xml", "no element in it")
-    return root
 
 
 def _character(match: re.Match[bytes]) -> bytes:
@@ -230,13 +247,11 @@ def _article(article: Element, untagged: set[tuple[str, int]]) -> Article:
 
 
 def _figures(article: Element, licence: str, licence_url: str | None, untagged: set[tuple[str, int]]) -> list[Figure]:
-    elements: list[Element] = []
-    xrefs: list[Element] = []
-    for element in article.iter("fig", "xref"):
-        (elements if element.tag == "fig" else xrefs).append(element)
+    elements = list(article.iter("fig"))
     if not elements:
         return []
-    index = index_of(article, elements, xrefs)
+    xrefs = _XREFS(article)
+    index = index_of(elements, xrefs)
     everywhere = any(not untagged.isdisjoint([(name, n), ("", n)]) for _, name, n in index.stated)
     cited = mentions(article, index, xrefs, everywhere)
     names = _Names()
@@ -245,10 +260,10 @@ def _figures(article: Element, licence: str, licence_url: str | None, untagged: 
     size = 0
     for position, element in enumerate(elements):
         own = licence, licence_url
-        if element.find("permissions") is not None:  # a copyright of its own: the article's licence may not hold
+        if first(element, "permissions") is not None:  # a copyright of its own: the article's licence may not hold
             code, url = facts.licence(element)
             own = ("other" if code == "none-stated" else code), url
-        label, caption = _said(element, groups)
+        label, caption = _said(element, index.labels[position], groups)
         size += len(label) + len(caption) + sum(map(len, cited[position]))
         if size > MAX_TEXT:
             raise Problem("too_much_text", f"captions and mentions of over {MAX_TEXT:,} characters in one article")
@@ -290,9 +305,9 @@ class _Names:
         return unique
 
 
-def _said(figure: Element, groups: dict[Element, tuple[str, str]]) -> tuple[str, str]:
+def _said(figure: Element, label: str, groups: dict[Element, tuple[str, str]]) -> tuple[str, str]:
     """(label, caption), those of its group first. `groups`: what is known of them already."""
-    label, caption = flat(figure.find("label")), " ".join(filter(None, map(_flat, figure.findall("caption"))))
+    caption = " ".join(filter(None, map(_flat, figure.iterchildren("caption"))))
     if not caption:  # old articles put the paragraphs straight into the figure
         caption = " ".join(filter(None, (_flat(element) for element in figure if element.tag in ("title", "p"))))
     group = next(figure.iterancestors("fig-group"), None)

@@ -10,7 +10,7 @@ from lxml import etree
 
 from llavamed.corpus.citations import plain, ranges, touching
 from llavamed.corpus.problem import Problem
-from llavamed.corpus.text import BLOCKS, SILENT, Run, flat, run, sentence_spans
+from llavamed.corpus.text import BLOCKS, SILENT, Run, first, flat, run, sentence_spans
 
 Element = etree._Element
 Place = tuple[Element | None, str, int]  # (sub-article, series, number): ("s", 1) for "Fig. S1"
@@ -31,6 +31,7 @@ class Index:
     """The figures of an article by what may name them; a figure is its position among them."""
 
     figures: dict[Element, int]
+    labels: list[str]
     ids: dict[str, list[int]]
     places: list[Place]
     at: dict[Place, list[int]]
@@ -40,7 +41,7 @@ class Index:
 def mentions(article: Element, index: Index, xrefs: list[Element], everywhere: bool) -> list[dict[str, str]]:
     """For each figure the sentences that cite it, in order, and how each does: "xref", "range" or "text".
 
-    `xrefs`: all `<xref>` of the article; `everywhere`: look for citations without a tag too.
+    `xrefs`: all `<xref>` of the article that may cite a figure; `everywhere`: look for citations without a tag too.
 
     Raises:
         Problem: too_many_mentions.
@@ -84,10 +85,11 @@ def _says_figure(block: Element) -> bool:
     return "Fig" in text or "fig" in text or "FIG" in text
 
 
-def index_of(article: Element, figures: list[Element], xrefs: list[Element]) -> Index:
+def index_of(figures: list[Element], xrefs: list[Element]) -> Index:
     """What may name each of `figures`, the `<fig>` of an article in order."""
     positions = {figure: position for position, figure in enumerate(figures)}
-    places = [_place(figure, position) for figure, position in positions.items()]
+    labels = [flat(first(figure, "label")) for figure in figures]
+    places = [_place(figure, position, labels[position]) for figure, position in positions.items()]
     at: dict[Place, list[int]] = {}
     stated: dict[Place, list[int]] = {}
     for position, (place, is_stated) in enumerate(places):
@@ -96,10 +98,10 @@ def index_of(article: Element, figures: list[Element], xrefs: list[Element]) -> 
             stated.setdefault(place, []).append(position)
     if not stated and all(_ends_with(figure.get("id"), position + 1) for figure, position in positions.items()):
         stated = at
-    return Index(positions, _ids(article, positions, xrefs), [place for place, _ in places], at, stated)
+    return Index(positions, labels, _ids(positions, xrefs), [place for place, _ in places], at, stated)
 
 
-def _ids(article: Element, figures: dict[Element, int], xrefs: list[Element]) -> dict[str, list[int]]:
+def _ids(figures: dict[Element, int], xrefs: list[Element]) -> dict[str, list[int]]:
     """XML id -> the figures it stands for: a figure's own id, that of its group, of a figure or any element in it."""
     ids: dict[str, list[int]] = {}
 
@@ -121,11 +123,11 @@ def _ids(article: Element, figures: dict[Element, int], xrefs: list[Element]) ->
         if rid not in ids and rid and xref.get("ref-type") in ("fig", None):
             cited.update(rid.split())
     cited -= ids.keys()
-    if cited:
-        for element in article.iter():
-            if element.get("id") in cited:
-                for around in element.iterancestors("fig"):
-                    add(element.get("id"), figures[around])
+    outermost = (figure for figure in figures if next(figure.iterancestors("fig"), None) is None)
+    for element in chain.from_iterable(figure.iter() for figure in outermost) if cited else ():
+        if element.get("id") in cited:
+            for around in element.iterancestors("fig"):
+                add(element.get("id"), figures[around])
     return ids
 
 
@@ -192,13 +194,12 @@ def _part(element: Element) -> Element | None:
     return next(element.iterancestors("sub-article", "response"), None)
 
 
-def _place(figure: Element, position: int) -> tuple[Place, bool]:
+def _place(figure: Element, position: int, label: str) -> tuple[Place, bool]:
     """Its place, and whether it is stated: by its label or a caption that begins with it; else it is its position."""
-    label = flat(figure.find("label"))[:200]
     if not label:
-        stated = _STATED.match(flat(figure.find("caption"))[:40])
+        stated = _STATED.match(flat(first(figure, "caption"))[:40])
         label = stated[0] if stated else ""
-    match = _NUMBER.match(label)
+    match = _NUMBER.match(label[:200])
     if not match:
         return (_part(figure), "", position + 1), False
     series = re.sub(r"fig(?:ure|ura)?s?|\W", "", match[1].lower())

@@ -136,8 +136,12 @@ def _listed(text: str, word: re.Match[str]) -> list[Plain]:
 
 MAX_PLAIN = 20_000  # of a file: more were made to fill the time
 _GAP = rb"(?:\s|&#?\w{2,6};|\xc2\xa0|\xe2\x80[\x80-\x8f\xaf]|<[^<>]{0,200}>){0,8}"
+_TAGGED = rb"[0-9A-Za-z]{0,3}\.?</(?:xref|label)>"
 _RAW = [
-    re.compile(word + rb"(?:ure|ura|URE)?([sS]?)\b(" + _GAP + rb"\.?" + _GAP + rb")([A-Z]{0,2})(\d{1,3})")
+    re.compile(
+        word + rb"(?:ure|ura|URE)?([sS])?\b(" + _GAP + rb"\.?" + _GAP + rb")([A-Z]{0,2})(\d{1,3})"
+        rb"(?(1)|(?!" + _TAGGED + rb"))"  # most are: look no further; of "Figs" more may follow
+    )
     for word in (b"Fig", b"fig", b"FIG")
 ]
 _MORE = re.compile(rb"</xref>[\s,;A-Za-z]{0,9}?(?:,|and|&amp;)\s?(\d{1,3})")  # "Figs <xref>1</xref> and 2"
@@ -159,7 +163,7 @@ def plain_places(data: bytes) -> set[tuple[str, int]]:
             if match[1] and (more := _MORE.search(data, match.end(), match.end() + 200)):
                 found.add(("", int(more[1])))
             if data.startswith(_NO_TEXT, max(tag, 0)) or data.find(b">", max(tag, 0), start) < 0:
-                continue  # most are: look no further
+                continue
             before = data[max(0, start - 300) : start]
             if before.rfind(b"<xref") > before.rfind(b"</xref") or b"<xref" in match[2]:
                 continue

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from lxml import etree
 
 from llavamed.corpus.licences import code_of
-from llavamed.corpus.text import flat
+from llavamed.corpus.text import first, flat
 
 Element = etree._Element
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -44,7 +44,7 @@ def href_of(element: Element) -> str:
 def article_ids(meta: Element) -> dict[str, str]:
     """{pmcid, pmid, doi, version}, those that are stated."""
     stated: dict[str, str] = {}
-    for element in meta.findall("article-id"):
+    for element in meta.iterchildren("article-id"):
         text = flat(element)[:500]
         if text:
             stated.setdefault(element.get("pub-id-type", ""), text)
@@ -135,7 +135,7 @@ def is_retracted(title: str | None, kinds: list[str]) -> bool:
 def hosts(meta: Element) -> list[str]:
     """The hosts of the addresses at which the article is published, lower case."""
     found = []
-    for element in meta.findall("self-uri"):
+    for element in meta.iterchildren("self-uri"):
         try:
             found.append(urlsplit(href_of(element) or flat(element)).hostname)
         except ValueError:  # "http://[": no address
@@ -152,8 +152,10 @@ def language(article: Element) -> str:
 def licence(holder: Element) -> tuple[str, str | None]:
     """(code, address) of an article's metadata or a figure; the first licence that is a known one."""
     found: tuple[str, str | None] = "none-stated", None
-    stated = ("permissions/license", "license", "permissions/{*}license_ref")
-    for element in chain.from_iterable(map(holder.findall, stated)):
+    permissions = first(holder, "permissions")
+    around = () if permissions is None else (permissions,)
+    tags = (*((e, "license") for e in (*around, holder)), *((e, "{*}license_ref") for e in around))
+    for element in chain.from_iterable(parent.iterchildren(tag) for parent, tag in tags):
         links = [href_of(element), *(flat(e) for e in element.iter("{*}license_ref"))]
         links += [href_of(e) for e in element.iter("ext-link", "uri")]
         links = [link for link in links if link]
@@ -164,6 +166,6 @@ def licence(holder: Element) -> tuple[str, str | None]:
         found = code, url
         if found[0] != "other":
             return found
-    statements = (*holder.findall("permissions/copyright-statement"), *holder.findall("copyright-statement"))
+    statements = chain.from_iterable(parent.iterchildren("copyright-statement") for parent in (*around, holder))
     code = code_of(None, " ".join(map(flat, statements)))  # NLM 2: the licence stands in the copyright line
     return found if code in ("other", "none-stated") else (code, None)

@@ -97,13 +97,13 @@ def parse(data: bytes) -> list[Article]:
     if not articles:
         inside = sum(1 for _ in root.iter("fig"))
         raise Problem("not_jats", f"the root is <{root.tag}>, with {inside} fig and no article in it")
-    untagged = plain_places(data)
+    untagged = plain_places(data) if next(root.iter("fig"), None) is not None else set()
     return [_article(element, untagged) for element in articles]
 
 
 def _utf8(data: bytes) -> tuple[bytes, str | None]:
     """`data` in an encoding that has ASCII in it, and that encoding where it is not what the file states."""
-    if not data.strip():
+    if not data or data.isspace():
         raise Problem("empty_file")
     if len(data) > MAX_BYTES:
         raise Problem("xml_too_large", f"{len(data):,} bytes; at most {MAX_BYTES:,}")
@@ -215,13 +215,13 @@ def _outermost(root: Element) -> list[Element]:
 
 def _article(article: Element, untagged: set[tuple[str, int]]) -> Article:
     """`untagged`: the figures that the file may cite without a tag."""
-    meta = article.find("front/article-meta")
+    meta = first(article, "front", "article-meta")
     if meta is None:
         meta = etree.Element("article-meta")
-    journal = article.find("front/journal-meta")
+    journal = first(article, "front", "journal-meta")
     licence, licence_url = facts.licence(meta)
     ids = facts.article_ids(meta)
-    title = text_of(meta.find("title-group/article-title"), frozenset(["fn", "xref"]))
+    title = text_of(first(meta, "title-group", "article-title"), frozenset(["fn", "xref"]))
     published = facts.published(meta)
     notices = facts.notices(article, meta, ids)
     return Article(
@@ -314,7 +314,7 @@ def _said(figure: Element, label: str, groups: dict[Element, tuple[str, str]]) -
     if group is None:
         return label, caption
     if group not in groups:
-        groups[group] = flat(group.find("label")), " ".join(filter(None, map(_flat, group.findall("caption"))))
+        groups[group] = flat(first(group, "label")), " ".join(filter(None, map(_flat, group.iterchildren("caption"))))
     return label or groups[group][0], f"{groups[group][1]} {caption}".strip()
 
 

@@ -153,7 +153,8 @@ def _tagged(marked: Run, text: str, index: Index) -> Iterator[tuple[int, int, in
         if cited and text:
             # One without text of its own belongs to what came before; one that begins with a space, to what follows.
             offset = min(begin + (text[begin : begin + 1] == " " and begin < end), len(text) - 1)
-            yield from ((offset, max(offset, end - 1), figure, "xref") for figure in dict.fromkeys(cited))
+            for figure in dict.fromkeys(cited):
+                yield offset, max(offset, end - 1), figure, "xref"
             tagged.append((begin, end, cited))
     for found in ranges(text, tagged) if tagged else ():
         touched = touching(tagged, found.begin, found.end)

@@ -27,7 +27,8 @@ SILENT = _words("alt-text annotation annotation-xml long-desc object-id permissi
 _DIGITS = re.compile(r"[-−+–]?\d+")
 _NUMBERS = re.compile(r"\d[\d\s,;–-]*")
 # What an element is, if it is more than a stretch of text.
-_KINDS = dict.fromkeys(BLOCKS, "block") | dict.fromkeys(SILENT, "silent")
+_INLINE = _words("bold email ext-link inline-formula italic monospace named-content sc styled-content sub underline uri")
+_KINDS = dict.fromkeys(_INLINE, "") | dict.fromkeys(BLOCKS, "block") | dict.fromkeys(SILENT, "silent")
 _KINDS |= {"break": "break", "sup": "sup", "math": "math", "tex-math": "tex", "xref": "xref"}
 
 
@@ -67,9 +68,12 @@ class Run:
         return self._length
 
 
-def first(element: Element, tag: str) -> Element | None:
-    """Its first child of that name; `find` would take three times as long."""
-    return next(element.iterchildren(tag), None)
+def first(element: Element, *path: str) -> Element | None:
+    """The first child of the first name in it, its first child of the next, ...; `find` takes three times as long."""
+    found: Element | None = element
+    for tag in path:
+        found = None if found is None else next(found.iterchildren(tag), None)
+    return found
 
 
 def flat(element: Element | None, without: frozenset[str] = frozenset()) -> str:
@@ -97,7 +101,9 @@ def _fill(found: Run, top: Element, without: frozenset[str], leave_blocks: bool)
         raw.append(text)
     for element in top:
         tag = element.tag
-        kind = _KINDS.get(tag) or ("" if tag.__class__ is str and "}" not in tag else _kind(tag))
+        kind = _KINDS.get(tag)
+        if kind is None:
+            kind = _kind(tag)
         if kind == "xref" and (not leave_blocks or element.get("ref-type") == "bibr"):
             kind = ""
         if not kind and not without:  # most are: look no further
@@ -131,7 +137,7 @@ def _fill(found: Run, top: Element, without: frozenset[str], leave_blocks: bool)
 
 
 def _kind(tag: object) -> str:
-    """The kind of what has a namespace, or is no element."""
+    """The kind of what has another name or a namespace, or is no element."""
     return _KINDS.get(tag.rpartition("}")[2], "") if isinstance(tag, str) else "entity"
 
 

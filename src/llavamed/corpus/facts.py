@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from lxml import etree
 
 from llavamed.corpus.licences import code_of
-from llavamed.corpus.text import first, flat
+from llavamed.corpus.text import child, flat
 
 Element = etree._Element
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -152,7 +152,7 @@ def language(article: Element) -> str:
 def licence(holder: Element) -> tuple[str, str | None]:
     """(code, address) of an article's metadata or a figure; the first licence that is a known one."""
     found: tuple[str, str | None] = "none-stated", None
-    permissions = first(holder, "permissions")
+    permissions = child(holder, "permissions")
     around = () if permissions is None else (permissions,)
     tags = (*((e, "license") for e in (*around, holder)), *((e, "{*}license_ref") for e in around))
     for element in chain.from_iterable(parent.iterchildren(tag) for parent, tag in tags):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
+from typing import cast
 
 from lxml import etree
 
@@ -15,7 +16,7 @@ from llavamed.corpus.entities import character
 from llavamed.corpus.facts import href_of, text_of
 from llavamed.corpus.mentions import index_of, mentions
 from llavamed.corpus.problem import Problem
-from llavamed.corpus.text import first, flat
+from llavamed.corpus.text import child, flat
 
 Element = etree._Element
 MAX_BYTES = 100_000_000
@@ -215,13 +216,13 @@ def _outermost(root: Element) -> list[Element]:
 
 def _article(article: Element, untagged: set[tuple[str, int]]) -> Article:
     """`untagged`: the figures that the file may cite without a tag."""
-    meta = first(article, "front", "article-meta")
+    meta = child(article, "front", "article-meta")
     if meta is None:
         meta = etree.Element("article-meta")
-    journal = first(article, "front", "journal-meta")
+    journal = child(article, "front", "journal-meta")
     licence, licence_url = facts.licence(meta)
     ids = facts.article_ids(meta)
-    title = text_of(first(meta, "title-group", "article-title"), frozenset(["fn", "xref"]))
+    title = text_of(child(meta, "title-group", "article-title"), frozenset(["fn", "xref"]))
     published = facts.published(meta)
     notices = facts.notices(article, meta, ids)
     return Article(
@@ -250,7 +251,7 @@ def _figures(article: Element, licence: str, licence_url: str | None, untagged: 
     elements = list(article.iter("fig"))
     if not elements:
         return []
-    xrefs = _XREFS(article)
+    xrefs = cast("list[Element]", _XREFS(article))
     index = index_of(elements, xrefs)
     everywhere = any(not untagged.isdisjoint([(name, n), ("", n)]) for _, name, n in index.stated)
     cited = mentions(article, index, xrefs, everywhere)
@@ -260,7 +261,7 @@ def _figures(article: Element, licence: str, licence_url: str | None, untagged: 
     size = 0
     for position, element in enumerate(elements):
         own = licence, licence_url
-        if first(element, "permissions") is not None:  # a copyright of its own: the article's licence may not hold
+        if child(element, "permissions") is not None:  # a copyright of its own: the article's licence may not hold
             code, url = facts.licence(element)
             own = ("other" if code == "none-stated" else code), url
         label, caption = _said(element, index.labels[position], groups)
@@ -314,7 +315,7 @@ def _said(figure: Element, label: str, groups: dict[Element, tuple[str, str]]) -
     if group is None:
         return label, caption
     if group not in groups:
-        groups[group] = flat(first(group, "label")), " ".join(filter(None, map(_flat, group.iterchildren("caption"))))
+        groups[group] = flat(child(group, "label")), " ".join(filter(None, map(_flat, group.iterchildren("caption"))))
     return label or groups[group][0], f"{groups[group][1]} {caption}".strip()
 
 

@@ -10,7 +10,7 @@ from lxml import etree
 
 from llavamed.corpus.citations import plain, ranges, touching
 from llavamed.corpus.problem import Problem
-from llavamed.corpus.text import BLOCKS, SILENT, Run, first, flat, run, sentence_spans
+from llavamed.corpus.text import BLOCKS, SILENT, Run, child, flat, run, sentence_spans
 
 Element = etree._Element
 Place = tuple[Element | None, str, int]  # (sub-article, series, number): ("s", 1) for "Fig. S1"
@@ -88,7 +88,7 @@ def _says_figure(block: Element) -> bool:
 def index_of(figures: list[Element], xrefs: list[Element]) -> Index:
     """What may name each of `figures`, the `<fig>` of an article in order."""
     positions = {figure: position for position, figure in enumerate(figures)}
-    labels = [flat(first(figure, "label")) for figure in figures]
+    labels = [flat(child(figure, "label")) for figure in figures]
     places = [_place(figure, position, labels[position]) for figure, position in positions.items()]
     at: dict[Place, list[int]] = {}
     stated: dict[Place, list[int]] = {}
@@ -198,7 +198,7 @@ def _part(element: Element) -> Element | None:
 def _place(figure: Element, position: int, label: str) -> tuple[Place, bool]:
     """Its place, and whether it is stated: by its label or a caption that begins with it; else it is its position."""
     if not label:
-        stated = _STATED.match(flat(first(figure, "caption"))[:40])
+        stated = _STATED.match(flat(child(figure, "caption"))[:40])
         label = stated[0] if stated else ""
     match = _NUMBER.match(label[:200])
     if not match:

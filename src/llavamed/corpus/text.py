@@ -27,7 +27,7 @@ SILENT = _words("alt-text annotation annotation-xml long-desc object-id permissi
 _DIGITS = re.compile(r"[-−+–]?\d+")
 _NUMBERS = re.compile(r"\d[\d\s,;–-]*")
 # What an element is, if it is more than a stretch of text.
-_INLINE = _words("bold email ext-link inline-formula italic monospace named-content sc styled-content sub underline uri")
+_INLINE = _words("bold email ext-link inline-formula italic named-content sc styled-content sub underline uri")
 _KINDS = dict.fromkeys(_INLINE, "") | dict.fromkeys(BLOCKS, "block") | dict.fromkeys(SILENT, "silent")
 _KINDS |= {"break": "break", "sup": "sup", "math": "math", "tex-math": "tex", "xref": "xref"}
 
@@ -68,7 +68,7 @@ class Run:
         return self._length
 
 
-def first(element: Element, *path: str) -> Element | None:
+def child(element: Element, *path: str) -> Element | None:
     """The first child of the first name in it, its first child of the next, ...; `find` takes three times as long."""
     found: Element | None = element
     for tag in path:

@@ -10,8 +10,10 @@ from PIL import Image
 from llavamed import artifact
 from llavamed.corpus.images import phash, picture
 from llavamed.evaluate.benchmarks.convert import convert
-from llavamed.evaluate.contamination import contamination
+from llavamed.evaluate.contamination import beside, contamination, sentences
 from llavamed.evaluate.questions import questions_of
+from llavamed.evaluate.score import score, table
+from llavamed.evaluate.vqa import evaluate
 from llavamed.train.loop import train
 from llavamed.train.seen import SEEN, question_key
 from llavamed.train.stage import Stage
@@ -110,3 +112,22 @@ def test_a_picture_of_a_corpus_is_known_as_the_corpus_stored_it(trained, tmp_pat
     assert found["pictures"] == {"n": 4, "same": 1, "alike": 0, "perhaps": 0}
     assert found["questions"] == {"n": 6, "text": 3, "with_picture": 1}
     assert "1 of 3 records trained on have no hash" in found["sentence"]
+
+
+def test_it_stands_beside_every_score(trained, tmp_path):
+    answers = tmp_path / "answers.jsonl"
+    rows = [{"question_id": q.id, "text": "yes"} for q in questions_of(trained / "set")]
+    answers.write_text("\n".join(map(json.dumps, rows)))
+    result = score(answers, trained / "set")
+    assert (result["contamination"]["lineage"], result["published"]) == ("unknown", None)
+    assert "Contamination: unknown (" in table(result).caption
+    asked = evaluate(trained / "model", trained / "data", tmp_path / "scores", controls="none", max_new_tokens=2)
+    assert asked["contamination"]["repeated"] == ["again", "large"]
+    assert (asked["n_open"] + asked["n_closed"], asked["n_questions"]) == (5, 6), "converting left one out"
+    assert "1 were seen in training" in table(asked).caption
+
+
+def test_what_is_known_of_a_published_version_is_said(data):
+    told = beside(None, questions_of(data / "vqa_rad"), "test", "en", data / "vqa_rad")
+    assert told["published"]["text"] == "same"
+    assert "all 203 test images are training images" in sentences(told)

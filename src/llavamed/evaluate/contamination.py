@@ -20,11 +20,13 @@ from llavamed.corpus.near import unit
 from llavamed.corpus.problem import Problem
 from llavamed.corpus.test_sets import ALIKE
 from llavamed.errors import InputError
+from llavamed.evaluate.benchmarks.known import published
 from llavamed.evaluate.looks import Look, look, near
 from llavamed.evaluate.questions import Question
 from llavamed.lineage import at_hand, lineage, read_seen
 from llavamed.train.seen import question_key
 
+_TEXT = {"same": "yes", "other": "no", "unknown": "not known"}
 _HASHES = ("image_sha256", "image_phash", "questions")
 BASE = "What the base models had seen before is not known."
 
@@ -40,9 +42,9 @@ def contamination(model: Path | None, questions: Sequence[Question]) -> Json:
     `text`: the question's words were in training, about whatever picture; `with_picture`: about this one.
     `not_compared`: records of a training that noted no hashes.
     """
+    if model is None or not (model / "manifest.json").is_file():
+        return _unknown("nothing tells what the model was trained on")
     try:
-        if model is None:
-            raise InputError("nothing tells what it was trained on")
         manifest = artifact.require(model, "model")
         seen = read_seen(model, manifest, _HASHES)
     except InputError as error:
@@ -76,6 +78,33 @@ def contamination(model: Path | None, questions: Sequence[Question]) -> Json:
         "repeated": repeated,
     }
     return found | {"sentence": _sentence(found)}
+
+
+def beside(model: Path | None, questions: Sequence[Question], split: str, language: str, source: Path) -> Json:
+    """What stands beside every score: `{published, contamination, n_questions}`.
+
+    `published`: see `known.published`. `n_questions`: of how many, also where a converted benchmark left some out.
+    """
+    there = (source / "manifest.json").is_file() and artifact.read_manifest(source).get("benchmark")
+    total = there["splits"].get(split, {}).get("questions", 0) if there else 0
+    return {
+        "published": published(questions, split, language),
+        "contamination": contamination(model, questions),
+        "n_questions": max(total, len(questions)),
+    }
+
+
+def sentences(result: Json) -> str:
+    """The same in words, a line each; empty for scores that were made without."""
+    version = result.get("published") or {}
+    lines = []
+    if version:
+        lines.append(f"{version['benchmark']}, {version['version']}; text as published: {_TEXT[version['text']]}.")
+    if version.get("warning"):
+        lines.append(f"Known of it: {version['warning']}.")
+    if "contamination" in result:
+        lines.append(result["contamination"]["sentence"])
+    return "\n".join(lines)
 
 
 def _unknown(why: str) -> Json:

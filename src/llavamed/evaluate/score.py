@@ -22,6 +22,7 @@ from llavamed.errors import InputError
 from llavamed.evaluate import predictions
 from llavamed.evaluate.baselines import baselines, open_picture
 from llavamed.evaluate.benchmarks.read import records
+from llavamed.evaluate.contamination import beside, sentences
 from llavamed.evaluate.metrics import (
     CLOSED,
     NAMES,
@@ -135,8 +136,8 @@ def score(
     about = {
         "benchmark": references.resolve().name,
         "data": hash_of(questions),
-        "n_questions": len(questions),
         "problems": counts,
+        **beside(None, questions, split, language, references),
     }
     if folder is None:
         guesses, learnt = baselines(references, kept, language)
@@ -350,6 +351,8 @@ def table(result: Json) -> Table:
     wrong = [f"{n:,} {predictions.PROBLEMS.get(name, name)}" for name, n in (result.get("problems") or {}).items()]
     if wrong:
         notes += f"\n{'; '.join(wrong)}"
+    if said := sentences(result):
+        notes += f"\n{said}"
     shown = Table(title=title, caption=notes, box=box.SIMPLE_HEAD, pad_edge=False)
     shown.add_column("")
     for heading in ("n", "paper", "strict", *others, *["neighbour"] * neighbour):

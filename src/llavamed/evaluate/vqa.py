@@ -14,6 +14,7 @@ from llavamed.artifact import Json
 from llavamed.endpoint import Endpoint
 from llavamed.errors import InputError
 from llavamed.evaluate.baselines import blank, open_picture
+from llavamed.evaluate.contamination import beside
 from llavamed.evaluate.generate import Prompt, generate
 from llavamed.evaluate.metrics import SEED
 from llavamed.evaluate.models import Local, Remote, fingerprint
@@ -102,7 +103,8 @@ def evaluate(
             if not (job.work / "answers.jsonl").exists():
                 artifact.abandon(job)
             raise
-        about = {"benchmark": data.resolve().name, "data": hash_of(questions), "n_questions": len(questions)}
+        about = {"benchmark": data.resolve().name, "data": hash_of(questions)}
+        about |= beside(None if endpoint else model, questions, split, language, data)
         publish(job, asked, answers, excluded, {**about, "problems": counted(excluded)}, data, language)
     return read(folder)
 

@@ -5,11 +5,14 @@ or LLaVA-Med's paper (arXiv 2306.00890) state it.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
 from rich.table import Table
+
+from llavamed.evaluate.metrics import CLOSED, OPEN
+from llavamed.evaluate.questions import Question
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,23 @@ def version_of(splits: Mapping[str, Split], language: str = "en", key: str = "")
         if found:
             return found[0]
     return None
+
+
+def published(questions: Sequence[Question], split: str, language: str) -> dict[str, str] | None:
+    """Which published version all the questions of a split are: `{benchmark, version, text, warning}`, or None.
+
+    `text`: same, other or unknown, as in `check.judge`.
+    """
+    kinds = [question.kind for question in questions]
+    text = text_hash((question.question, question.reference) for question in questions)
+    size = Split(len(kinds), kinds.count(OPEN), kinds.count(CLOSED), None, text)
+    found = version_of({split: size}, language)
+    if found is None:
+        return None
+    benchmark, version = found
+    known = version.splits[split].hash
+    same = "unknown" if known is None else "same" if known == text else "other"
+    return {"benchmark": benchmark.title, "version": version.name, "text": same, "warning": version.warning}
 
 
 def _same_counts(found: Split, known: Split) -> bool:

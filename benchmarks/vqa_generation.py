@@ -26,6 +26,7 @@ from llavamed.evaluate.baselines import open_picture
 from llavamed.evaluate.generate import Prompt, by_image
 from llavamed.evaluate.models import Local
 from llavamed.evaluate.questions import questions_of
+from llavamed.model import checkpoint
 
 TIE = 1e-4  # between the two best logits
 
@@ -125,7 +126,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     local = Local(options.model, options.max_new_tokens, "cpu", "fp32")
-    model, processor = models.open_model(local)
+    model, processor = checkpoint.load(options.model, dtype=torch.float32)  # theirs; ours loads its own
     prompts = prompts_of(options.source, options.split, options.limit)
     peaks = [speed()]
     batches = by_image(prompts, options.batch_size)

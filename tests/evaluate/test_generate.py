@@ -148,3 +148,21 @@ def test_what_is_noted_is_not_asked_again(tmp_path, monkeypatch):
         assert generate(Local(tmp_path, 1), prompts, journal, batch_size=2) == whole
         assert len(asked) == 4 - text[:cut].count(b"\n")
         assert journal.read_bytes() == text
+
+
+def test_layers_that_nobody_reads_do_not_run(tiny):
+    import torch
+
+    model, _ = checkpoint.load(tiny)
+    model.config.vision_feature_layer = 0
+    side = model.config.vision_config.image_size
+    pixels = torch.rand(2, 3, side, side)
+    with torch.inference_mode():
+        before = model.get_image_features(pixels).pooler_output
+        models._drop_unread_layers(model)
+        after = model.get_image_features(pixels).pooler_output
+    assert len(model.model.vision_tower.encoder.layer) == 1
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    model.config.vision_feature_layer = -2  # counted from the end: none can go
+    models._drop_unread_layers(model)
+    assert len(model.model.vision_tower.encoder.layer) == 1

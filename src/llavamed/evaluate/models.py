@@ -123,11 +123,23 @@ def open_model(model: Local) -> tuple[Any, Any]:
     bf16 = model.precision == "bf16" or (model.precision == "auto" and fast_bf16(device))
     if device == "cuda":
         device = f"cuda:{_number_of_worker() % torch.cuda.device_count()}"
-    load = checkpoint.load if shares_prefixes(model.folder) else checkpoint.load_any
+    ours = shares_prefixes(model.folder)
+    load = checkpoint.load if ours else checkpoint.load_any
     network, processor = load(model.folder, dtype=torch.bfloat16 if bf16 else torch.float32, device=device)
+    if ours:
+        _drop_unread_layers(network)
     if not getattr(processor, "chat_template", None):
         raise InputError(f"{model.folder} has no chat template, so nobody knows how to ask it: add chat_template.jinja")
     return network, processor
+
+
+def _drop_unread_layers(network: Any) -> None:
+    """The projector of our `smol` reads the middle of the vision tower: what lies above would run for nothing."""
+    read = network.config.vision_feature_layer
+    encoder = getattr(network.model.vision_tower, "encoder", None)
+    layers = getattr(encoder, "layer", None) or getattr(encoder, "layers", None)
+    if layers is not None and isinstance(read, int) and read >= 0:
+        del layers[read + 1 :]  # one more than is read: the last one's states pass through a norm
 
 
 def _by_itself(

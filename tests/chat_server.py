@@ -112,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
 
-def completion(model: str, text: str, prompt_tokens: int) -> dict[str, Any]:
+def completion(model: str, text: str, prompt_tokens: int, finish: str = "stop") -> dict[str, Any]:
     """As llama.cpp, vLLM and OpenAI have it."""
     tokens = len(text.split())
     return {
@@ -121,7 +121,7 @@ def completion(model: str, text: str, prompt_tokens: int) -> dict[str, Any]:
         "created": 1700000000,
         "model": model,
         "system_fingerprint": "stub",
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
+        "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}}],
         "usage": {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": tokens,

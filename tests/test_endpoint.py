@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_server import FAULTS, ChatServer, said
+from chat_server import FAULTS, ChatServer, completion, said
 from llavamed import endpoint as module
 from llavamed.endpoint import KEY, Endpoint, Request, ask, text_and_picture
 from llavamed.errors import InputError, Unfinished
@@ -192,6 +192,12 @@ def test_a_malformed_answer_is_asked_for_again_with_a_reminder(tmp_path):
         asked = len(server.log)
         list(ask(Endpoint(server.url, "m"), requests(5), tmp_path / "j", check=check))
         assert len(server.log) == asked
+
+
+def test_a_malformed_answer_that_was_cut_short_says_so(tmp_path):
+    with ChatServer(lambda body: (200, completion("m", "", 5, "length"))) as server:
+        found = list(ask(Endpoint(server.url, "m"), requests(1), tmp_path / "j", check=lambda text: "It is empty."))
+    assert found[0].detail == "It is empty. It was cut short: allow it more tokens."
 
 
 @pytest.mark.parametrize(

@@ -163,9 +163,10 @@ def _next(request: Request, model: str, book: Journal, check: Callable[[str], st
             return None, Outcome(request.id, outcome.text, "refused", fact["refused"], outcome.replies)
         prompt, completion = prompt + fact["tokens"][0], completion + fact["tokens"][1]
         problem = check(fact["text"])
+        cut = " It was cut short: allow it more tokens." if problem and fact["finish"] == "length" else ""
         outcome = Outcome(
-            request.id, fact["text"], "malformed" if problem else "", problem, outcome.replies + 1, fact["finish"],
-            fact["model"], (prompt, completion), tuple(fact["without"]),
+            request.id, fact["text"], "malformed" if problem else "", problem + cut, outcome.replies + 1,
+            fact["finish"], fact["model"], (prompt, completion), tuple(fact["without"]),
         )  # fmt: skip
         if not problem or outcome.replies > REMINDERS:
             return None, outcome

@@ -288,6 +288,19 @@ def test_answers_that_do_not_match(files):
     assert recount(files / "out")["of"] == N + 1
 
 
+@pytest.mark.parametrize("name", ["nowhere.jsonl", "notes.txt", "."])
+def test_files_that_are_none(files, name):
+    (files / "notes.txt").write_text("notes")
+    judge = Endpoint("http://localhost:9", "m")
+    for call in (
+        lambda: evaluate_chat(files / "answers.json", files / name, files / "out", judge=judge),
+        lambda: evaluate_chat(files / name, files / "questions.jsonl", files / "out", judge=judge),
+        lambda: recount(files / name),
+    ):
+        with pytest.raises(InputError):
+            call()
+
+
 def test_questions_that_cannot_be_judged(files):
     with (files / "questions.jsonl").open("a") as stream:
         stream.write('{"question_id": 50, "text": "What?", "fig_caption": "c"}\n{"question_id": 1, "te\n')

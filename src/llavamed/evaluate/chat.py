@@ -17,8 +17,8 @@ from llavamed.artifact import Json
 from llavamed.corpus.problem import Problem
 from llavamed.endpoint import Endpoint, Outcome, ask
 from llavamed.errors import InputError
-from llavamed.evaluate import predictions, rows
-from llavamed.evaluate.chat_questions import Left, read_questions, say
+from llavamed.evaluate import predictions
+from llavamed.evaluate.chat_questions import Left, read_questions, say, table_of
 from llavamed.evaluate.judge import MARKS, ORDERS, PROMPT, REFERENCE_FIRST, Case, problem, read_verdict, request
 from llavamed.evaluate.metrics import OPEN
 from llavamed.evaluate.questions import Question
@@ -93,7 +93,10 @@ def evaluate_chat(
     prompt_hash = artifact.sha256_file(PROMPT)
     settings = {"judge": judge.model, "max_tokens": max_tokens, "rules": RULES, "prompt_hash": prompt_hash}
     files = {"answers": answers, "questions": questions} | ({"captions": captions} if captions else {})
-    inputs = {name: artifact.sha256_file(path) for name, path in files.items()}
+    inputs = {
+        name: artifact.read_manifest(path)["hash"] if path.is_dir() else artifact.sha256_file(path)
+        for name, path in files.items()
+    }
     before = _journals(folder)
     job = artifact.start(folder, KIND, settings, inputs=inputs, force=force)
     if job.manifest is None:
@@ -154,7 +157,7 @@ def recount(path: Path) -> Json:
         manifest = artifact.require(path, KIND)
         return _count(list(artifact.read_rows(path))) | {"of": manifest["counts"]["questions"]["in"]}
     judgements = []
-    for number, row in enumerate(rows.read(path), 1):
+    for number, row in enumerate(table_of(path), 1):
         try:
             judgements.append(_checked(row))
         except (ValueError, TypeError, KeyError) as error:

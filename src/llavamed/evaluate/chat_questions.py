@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def read_questions(path: Path, captions: Path | None = None) -> tuple[list[Case]
     """
     figures = _figures(captions) if captions else {}
     found, left, seen = [], [], set[str]()
-    for number, row in enumerate(rows.read(path), 1):
+    for number, row in enumerate(table_of(path), 1):
         where = f"{path.name}#{number}"
         if isinstance(row, Problem):
             left.append(Left(where, row.reason, row.detail, where))
@@ -67,6 +68,18 @@ def read_questions(path: Path, captions: Path | None = None) -> tuple[list[Case]
         raise InputError(f"{path} holds no question to judge ({why}): name a file with records of question_id, text, "
                          "gpt4_answer and fig_caption")  # fmt: skip
     return found, left
+
+
+def table_of(path: Path) -> Iterator[rows.Row]:
+    """The rows of a file.
+
+    Raises:
+        InputError: it is not there, or is no table.
+    """
+    if not path.is_file() or path.suffix.lower() not in rows.FORMATS:
+        what = "is none of" if path.is_file() else "is no file: name one of"
+        raise InputError(f"{path} {what} {', '.join(rows.FORMATS)}")
+    return rows.read(path)
 
 
 def say(left: list[Left]) -> str:

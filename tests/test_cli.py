@@ -70,6 +70,8 @@ def test_corpus_instruct_summary_and_pages_never_import_torch():
         (["corpus", "build", ".", "--languages", "english", "-o", "out"], "english"),
         (["corpus", "build", ".", "--article-types", "case_report", "-o", "out"], "case_report"),
         (["corpus", "fetch", "--inventory", "yesterday", "-o", "out"], "yesterday"),
+        (["benchmark", "check", "nowhere"], "nowhere"),
+        (["benchmark", "convert", "nowhere", "-o", "out"], "nowhere"),
         (["instruct", "align", "nowhere", "-o", "out"], "nowhere"),
         (["instruct", "generate", "nowhere", "-o", "out"], "nowhere"),
         (["instruct", "generate", "nowhere", "--teacher", "gpt", "-o", "out"], "gpt"),
@@ -90,6 +92,13 @@ def test_a_wrong_call_is_one_line_and_exit_2(arguments, message, tmp_path, monke
     assert said.stderr.count("\n") == 1
     assert message in said.stderr
     assert list(tmp_path.iterdir()) == [], "a wrong call left something behind"
+
+
+def test_a_check_that_finds_something_ends_with_1(tmp_path):
+    (tmp_path / "questions.csv").write_text("image,question,answer\nscan.png,Is it a CT scan?,no\n")
+    said = call("benchmark", "check", tmp_path / "questions.csv", "--json")
+    assert (said.returncode, json.loads(said.stdout)["problems"][0]["kind"]) == (1, "missing")
+    assert call("benchmark", "check", tmp_path / "questions.csv", "--allow-missing").returncode == 0
 
 
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):

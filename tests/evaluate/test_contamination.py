@@ -79,7 +79,7 @@ def test_nothing_shared(trained):
 def test_without_lineage_it_is_unknown(trained, tiny, tmp_path):
     questions = questions_of(trained / "set")
     assert contamination(None, questions)["lineage"] == "unknown"
-    assert "was not trained" in contamination(tiny, questions)["why"]
+    assert "was not trained here" in contamination(tiny, questions)["why"]
     (tmp_path / "config.json").write_text("{}")
     assert contamination(tmp_path, questions)["sentence"].startswith("Contamination: unknown (")
     shutil.copytree(trained / "model", tmp_path / "changed")

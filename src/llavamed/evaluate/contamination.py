@@ -21,9 +21,10 @@ from llavamed.corpus.problem import Problem
 from llavamed.corpus.test_sets import ALIKE
 from llavamed.errors import InputError
 from llavamed.evaluate.benchmarks.known import published
+from llavamed.evaluate.benchmarks.read import language_of
 from llavamed.evaluate.looks import Look, look, near
 from llavamed.evaluate.questions import Question
-from llavamed.lineage import at_hand, lineage, read_seen
+from llavamed.lineage import SEEN, at_hand, lineage, read_seen
 from llavamed.train.seen import question_key
 
 _TEXT = {"same": "yes", "other": "no", "unknown": "not known"}
@@ -41,14 +42,19 @@ def contamination(model: Path | None, questions: Sequence[Question]) -> Json:
     rule of `corpus build --against`; `perhaps`: by perceptual hash alone, where the data do not lie beside the model.
     `text`: the question's words were in training, about whatever picture; `with_picture`: about this one.
     `not_compared`: records of a training that noted no hashes.
+
+    Raises:
+        InputError: `model` is an artifact, but no model.
     """
     if model is None or not (model / "manifest.json").is_file():
         return _unknown("nothing tells what the model was trained on")
+    manifest = artifact.require(model, "model")
+    if SEEN not in manifest["files"]:
+        return _unknown(f"the model was not trained here: it has no {SEEN}")
     try:
-        manifest = artifact.require(model, "model")
         seen = read_seen(model, manifest, _HASHES)
-    except InputError as error:
-        return _unknown(str(error))
+    except InputError:
+        return _unknown(f"the model's {SEEN} is missing or was changed since training")
     console.print("comparing the questions with what the model was trained on", highlight=False)
     line = lineage(manifest)
     known = [row for row in seen if row.get("image_sha256") and row.get("image_phash")]
@@ -88,7 +94,7 @@ def beside(model: Path | None, questions: Sequence[Question], split: str, langua
     there = (source / "manifest.json").is_file() and artifact.read_manifest(source).get("benchmark")
     total = there["splits"].get(split, {}).get("questions", 0) if there else 0
     return {
-        "published": published(questions, split, language),
+        "published": published(questions, split, language_of(source, language)),
         "contamination": contamination(model, questions),
         "n_questions": max(total, len(questions)),
     }

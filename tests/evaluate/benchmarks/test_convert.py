@@ -23,6 +23,15 @@ def test_the_questions_are_the_same(own, tmp_path):
     assert "| test | 2 | 1 | 1 | 1 |" in (tmp_path / "made/README.md").read_text()
 
 
+def test_another_language_is_kept(own, tmp_path):
+    rows = [asked("c.png", "Is it?", "no", id="e", q_lang="en"), asked("c.png", "是吗？", "不是", id="z", q_lang="zh")]
+    write(own / "test.json", rows)
+    made = convert(own, tmp_path / "made", language="zh")
+    assert made["splits"] == {"train": 3, "test": 1}
+    assert [q.id for q in questions_of(tmp_path / "made")] == ["z"]
+    assert check(tmp_path / "made")["language"] == "zh"
+
+
 def test_nothing_to_do_twice(own, tmp_path):
     first = convert(own, tmp_path / "made")
     assert convert(own, tmp_path / "made") == first

@@ -16,7 +16,7 @@ from llavamed.corpus.schema import SPLITS
 from llavamed.errors import InputError
 from llavamed.evaluate import rows
 from llavamed.evaluate.benchmarks.known import BENCHMARKS, Benchmark, Split, Version, text_hash, version_of
-from llavamed.evaluate.benchmarks.read import AGAIN, Record, files, records
+from llavamed.evaluate.benchmarks.read import AGAIN, Record, files, language_of, records
 from llavamed.evaluate.looks import Look, alike, look
 from llavamed.evaluate.metrics import CLOSED, OPEN
 from llavamed.evaluate.questions import Question, of_record
@@ -66,11 +66,12 @@ def check(
     Raises:
         InputError: `source` holds no questions, or a file of it cannot be read.
     """
+    key, language = layout(source), language_of(source, language)
     parts = read(records(source, language=language, images=images))
     if not parts:
         raise InputError(f"{source} holds no question in the language {language}: name another --language")
     allowed = {kind for kind, on in (("missing", allow_missing), ("overlap", allow_overlap)) if on}
-    return judge(parts, layout(source), language, allowed)
+    return judge(parts, key, language, allowed)
 
 
 def judge(parts: dict[str, Part], key: str, language: str, allowed: set[str]) -> Json:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from llavamed.evaluate.metrics import CLOSED, OPEN
@@ -61,20 +62,20 @@ _VQA_RAD = Benchmark(
     "https://doi.org/10.1038/sdata.2018.251",
     (
         Version(
-            "3,515 pairs (trainset.json, testset.json)",
+            "3,515 pairs, two JSON",
             {
                 "train": Split(
                     3064, 1241, 1823, 314, "9383599b9ac806e7450ceae8ccc7de42859594e9ee377112fb84b1b432af2064"
                 ),
                 "test": Split(451, 179, 272, 203, "d030ae17f13781855bb407d2dc81187e95cf98151a6a3d8f08206600036d85a7"),
             },
-            "with framed questions in training; 21 closed test answers are not yes or no",
+            "trainset.json, testset.json, with framed questions in training; 21 closed test answers are not yes or no",
             "all 203 test images are training images, and 14 test questions repeat a training image and question",
         ),
         Version(
-            "2,248 pairs, as its authors published it",
+            "2,248 pairs, one JSON",
             {"train": Split(1797, 770, 1027, 313), "test": Split(451, 179, 272, 203)},
-            "one JSON without the framed questions; `phrase_type` tells the test questions",
+            "as its authors published it, without the framed questions; `phrase_type` tells the test questions",
             "202 of the 203 test images are training images, and one test question repeats one of training",
         ),
         Version(
@@ -131,7 +132,7 @@ _PATHVQA = Benchmark(
     "https://arxiv.org/abs/2003.10286",
     (
         Version(
-            "32,795 pairs (qas/*.pkl)",
+            "32,795 pairs, pickles",
             {
                 "train": Split(19755, images=2599),
                 "validation": Split(6279),
@@ -203,25 +204,27 @@ def _same_hash(found: Split, known: Split) -> bool:
     return known.hash is not None and found.hash == known.hash and _same_counts(found, known)
 
 
-def table() -> Table:
+def table() -> Group:
     """The benchmarks for the terminal."""
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("benchmark, version", overflow="fold")
-    shown.add_column("split")
-    for heading in ("questions", "open", "closed", "images"):
-        shown.add_column(heading, justify="right")
-    shown.add_column("licence")
-    shown.add_column("notes", overflow="fold")
+    parts: list[RenderableType] = []
     for benchmark in BENCHMARKS.values():
-        shown.add_row(f"[bold]{benchmark.title}[/bold]", "", "", "", "", "", benchmark.licence, benchmark.source)
+        title = f"{benchmark.title} ({benchmark.licence}, as stated; {benchmark.source})"
+        shown = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+        shown.add_column("version")
+        shown.add_column("split")
+        for heading in ("questions", "open", "closed", "images"):
+            shown.add_column(heading, justify="right")
         for version in benchmark.versions:
-            name, note = version.name, "; ".join(filter(None, (version.note, version.warning)))
+            name = version.name
             for split, size in version.splits.items():
                 counts = ("?" if n is None else f"{n:,}" for n in (size.questions, size.open, size.closed, size.images))
-                shown.add_row(name, split, *counts, "", note)
-                name = note = ""
-        shown.add_section()
-    return shown
+                shown.add_row(name, split, *counts)
+                name = ""
+        said = (
+            (version.name, "; ".join(filter(None, (version.note, version.warning)))) for version in benchmark.versions
+        )
+        parts += [shown, *(f"{name}: {note}." for name, note in said if note), ""]
+    return Group(*parts)
 
 
 def listed() -> dict[str, object]:

@@ -112,6 +112,7 @@ def records(
     """
     if images and not images.is_dir():
         raise InputError(f"{images} is no folder: name that of the pictures")
+    language = language_of(source, language)
     root = source if source.is_dir() else source.parent
     taken: dict[str, int] = {}
     counted: dict[str, int] = {}
@@ -129,6 +130,12 @@ def records(
                 place = counted[record.split] = counted.get(record.split, -1) + 1
                 if split in (None, record.split):
                     yield _with_id(record, place, taken)
+
+
+def language_of(source: Path, language: str) -> str:
+    """The language of a converted benchmark, which has but one; of any other source the one asked for."""
+    made = (source / "manifest.json").is_file() and artifact.read_manifest(source)
+    return str(made["settings"].get("language", language)) if made else language
 
 
 def files(source: Path) -> list[tuple[Path, str]]:

@@ -150,6 +150,23 @@ def chat(
         Console().print(table(result))
 
 
+@evaluate.command("report")
+def report(
+    scores: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of scores.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help=".html or .md, or a folder for both.", show_default=False)
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Models by benchmarks on one page: published scores, controls, where models differ, errors by type.
+
+    Example: `llavamed evaluate report scores others -o report`
+    """
+    from llavamed.evaluate.report import report
+
+    show(report(scores, output), as_json)
+
+
 def _print(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         show(result, as_json)

@@ -98,7 +98,7 @@ def _answer(question: Question) -> str:
 
 def _majority(question: Question, ranked: Sequence[str]) -> str:
     fitting = (answer for answer in ranked if question.kind == OPEN or asserted(answer, question.options))
-    return next(fitting, "")
+    return next(fitting, min(question.options, default=""))
 
 
 def _random(question: Question, known: Sequence[str], random: np.random.Generator) -> str:

@@ -18,6 +18,7 @@ from llavamed.errors import InputError
 from llavamed.evaluate import published
 from llavamed.evaluate.closed import asserted
 from llavamed.evaluate.metrics import CLOSED, OPEN, Interval, Item, difference, mcnemar
+from llavamed.evaluate.predictions import PROBLEMS
 from llavamed.evaluate.score import CONTROLS, FIGURES, read
 
 SHOWN = 120  # questions with their picture, of each benchmark
@@ -26,12 +27,13 @@ MAIN = {"open_recall": OPEN, "closed_accuracy": CLOSED}
 FILES = ("report.html", "report.md", "differences.csv")
 TEXT = ("id", "pair_id", "question", "reference", "kind", "question_type", "options", "answer", "right", "recall")
 WORDS = {
-    "blank": "a grey picture",
+    "blank": "grey picture",
     "shuffled": "another picture",
     "against": "another model",
-    "majority": "the commonest answer",
-    "random": "a random answer",
+    "majority": "commonest answer",
+    "random": "random answer",
 }
+BASELINES = ("majority", "random")
 HOW = (
     "Paper: by the rules of LLaVA-Med's scorer, as published numbers are. Strict: whole words, negation read, each "
     "question once; 95 % intervals over pictures. Compare the paper's with published numbers; believe the strict ones."
@@ -147,7 +149,8 @@ def _parts(benchmark: str, models: list[Model]) -> list[Part]:
     for group, words in (("by_question_type", "type of question"), ("by_organ", "organ"), ("by_modality", "modality")):
         if any(model.result[group] for model in models):
             parts.append(_by(group, words, models))
-    return [*parts, _errors(models, CLOSED), _errors(models, OPEN)]
+    errors = [_errors(models, kind) for kind in (CLOSED, OPEN)]
+    return [*parts, *(grid for grid in errors if grid.rows)]
 
 
 def _results(benchmark: str, models: list[Model]) -> Grid:
@@ -158,6 +161,10 @@ def _results(benchmark: str, models: list[Model]) -> Grid:
         of = f" of {result['n_questions']:,}" if result["n_questions"] != asked else ""
         both = [cell for name in MAIN for cell in (_number(paper[name]), _interval(strict[name]))]
         rows.append([model.name, f"{result['n_open']:,} + {result['n_closed']:,}{of}", *both])
+    for who in BASELINES:
+        if control := models[0].result[who]:
+            both = [c for name in MAIN for c in (_number(control["paper"][name]), _interval(control["strict"][name]))]
+            rows.append([WORDS[who], f"{models[0].result['n_open']:,} + {models[0].result['n_closed']:,}", *both])
     known = published.rows(benchmark)
     for name, recall, accuracy in known:
         n_open, n_closed = published.SIZES[benchmark]
@@ -173,24 +180,24 @@ def _cautions(models: list[Model]) -> list[str]:
     for model in models:
         if problems := model.result["problems"]:
             said.append(
-                f"{model.name}: " + ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in problems.items())
+                f"{model.name}: " + ", ".join(f"{n:,} {PROBLEMS.get(name, name)}" for name, n in problems.items())
             )
     return [words for words in said if words]
 
 
 def _controls(models: list[Model]) -> Grid:
+    shown = [who for who in CONTROLS if any(model.result[who] for model in models)]
     rows = []
     for model in models:
         for name in MAIN:
-            strict = model.result["strict"][name]
-            for who in CONTROLS:
-                control = model.result[who]
-                if strict and control and control["strict"][name]:
-                    values = (strict, control["strict"][name], control["difference"][name])
-                    shown = [_interval(values[0]), _interval(values[1]), _interval(values[2], "+")]
-                    rows.append([model.name, FIGURES[name], WORDS[who], *shown])
-    headers = ["model", "figure", "beside", "model's", "that one's", "difference, paired"]
-    return Grid("Controls, strict rules", headers, rows, range(3, 6))
+            if strict := model.result["strict"][name]:
+                beside = [(model.result[who] or {}).get("difference", {}).get(name) for who in shown]
+                rows.append(
+                    [model.name, FIGURES[name], _interval(strict), *(_interval(value, "+") for value in beside)]
+                )
+    headers = ["model", "figure", "strict", *(f"minus {WORDS[who]}" for who in shown)]
+    title = "Controls: points more than without the picture, or without a model; paired"
+    return Grid(title, headers, rows, range(2, len(headers)))
 
 
 def _pairs(models: list[Model]) -> Grid:
@@ -200,7 +207,7 @@ def _pairs(models: list[Model]) -> Grid:
         found, test = difference(here, there), mcnemar(here, there)
         tested = f"{test['only_this']} / {test['only_other']}, p = {test['p']:.2g}" if test else ""
         rows.append([f"{one.name} − {other.name}", *(_interval(found[name], "+") for name in MAIN), tested])
-    headers = ["models", "open recall", "closed accuracy", "closed: only the first / only the second right, McNemar"]
+    headers = ["models", "open recall", "closed accuracy", "right alone: first / second, McNemar"]
     return Grid("Model against model: points [95 % interval], paired, strict rules", headers, rows, range(1, 4))
 
 
@@ -217,42 +224,41 @@ def _by(group: str, words: str, models: list[Model]) -> Grid:
 
 
 def _errors(models: list[Model], kind: str) -> Grid:
-    """How each model fails on each type of question."""
+    """How each model fails, on each type of question and on all."""
     judge, outcomes = (_closed, CLOSED_OUTCOMES) if kind == CLOSED else (_open, OPEN_OUTCOMES)
-    counts: dict[tuple[str, str], Counter[str]] = {}
+    counts: dict[str, dict[str, Counter[str]]] = {}
     for model in models:
         for row in model.rows.values():
             if row["kind"] == kind:
-                counts.setdefault((row["question_type"], model.name), Counter())[judge(row)] += 1
-    order = [model.name for model in models]
-    rows = [
-        [question_type, name, found.total(), *(found[outcome] for outcome in outcomes)]
-        for (question_type, name), found in sorted(
-            counts.items(), key=lambda pair: (pair[0][0], order.index(pair[0][1]))
-        )
-    ]
-    headers = ["type of question", "model", "n", *outcomes]
-    return Grid(f"Errors by type: {kind} questions", headers, rows, range(2, len(headers)))
+                for name in ("all", row["question_type"]):
+                    counts.setdefault(name, {}).setdefault(model.name, Counter())[judge(row)] += 1
+    rows = []
+    for name, found in sorted(counts.items(), key=lambda pair: (pair[0] == "all", pair[0])):
+        cells = [found.get(model.name, Counter()) for model in models]
+        shown = [" / ".join(str(cell[outcome]) for outcome in outcomes) for cell in cells]
+        rows.append([name, max(cell.total() for cell in cells), *shown])
+    headers = ["type of question", "n", *(model.name for model in models)]
+    return Grid(f"Errors, {kind} questions: {' / '.join(outcomes)}", headers, rows, range(1, len(headers)))
 
 
-CLOSED_OUTCOMES = ("right", "another option", "no option, or several", "no answer")
-OPEN_OUTCOMES = ("all of it", "part of it", "nothing of it", "no answer")
+CLOSED_OUTCOMES = ("another option", "none or several", "no answer")
+OPEN_OUTCOMES = ("part of the reference", "nothing of it", "no answer")
 
 
 def _closed(row: Json) -> str:
-    right, other, none, silent = CLOSED_OUTCOMES
+    other, none, silent = CLOSED_OUTCOMES
     if not row["answer"].strip():
         return silent
     if row["right"]:
-        return right
+        return "right"
     return other if asserted(row["answer"], tuple(row["options"]), row["question"]) else none
 
 
 def _open(row: Json) -> str:
-    whole, part, nothing, silent = OPEN_OUTCOMES
+    part, nothing, silent = OPEN_OUTCOMES
     if not row["answer"].strip():
         return silent
-    return whole if row["recall"] >= 1 else part if row["recall"] > 0 else nothing
+    return "right" if row["recall"] >= 1 else part if row["recall"] > 0 else nothing
 
 
 def _apart(models: list[Model]) -> list[str]:

@@ -59,7 +59,8 @@ def test_baselines_learn_from_the_train_split(benchmark, tmp_path):
     (benchmark / "train.csv").write_text("\n".join([HEAD, *rows, "9,x.png,Where is it?,left lung,OPEN,position,head"]))
     result = score(answers(tmp_path / "a.jsonl"), benchmark)
     assert result["baselines_from"] == "train"
-    assert result["majority"]["strict"]["closed_accuracy"][0] == pytest.approx(100 / 3)  # "no" is right once in three
+    # "no" is right once in two; nothing is known of axial or coronal: the first by the alphabet
+    assert result["majority"]["strict"]["closed_accuracy"][0] == pytest.approx(200 / 3)
     assert result["majority"]["strict"]["open_recall"][0] == 50
     assert result["majority"]["n"] == 5
     again = score(answers(tmp_path / "a.jsonl"), benchmark)
@@ -151,6 +152,13 @@ def test_the_artifact_is_whole_and_is_itself_a_file_of_answers(benchmark, tmp_pa
     assert all(result[name] == plain[name] for name in plain)
 
 
+def test_the_model_that_answered_is_a_parent(benchmark, tmp_path, tiny):
+    result = score(answers(tmp_path / "a.jsonl"), benchmark, tmp_path / "out", model=tiny)
+    assert result["contamination"]["sentence"].startswith("Contamination: ")
+    parents = artifact.read_manifest(tmp_path / "out")["parents"]
+    assert [one["manifest"]["kind"] for one in parents] == ["model"]
+
+
 def test_pictures_are_kept_small(benchmark, tmp_path, make_row):
     from llavamed.evaluate.baselines import open_picture
     from llavamed.evaluate.score import small
@@ -212,6 +220,9 @@ def test_the_benchmark_itself(data, tmp_path):
     assert (result["n_open"], result["n_closed"]) == (179, 272)
     assert result["strict"]["closed_accuracy"][0] == result["strict"]["open_f1"][0] == 100
     assert result["baselines_from"] == "train"
+    assert (result["benchmark"], result["published"]["version"][:5]) == ("VQA-RAD", "3,515")
+    assert "all 203 test images are training images" in result["published"]["warning"]
+    assert result["contamination"]["lineage"] == "unknown"
     with pytest.raises(InputError, match="prompt holds another question"):
         score(path, data / "vqa_rad", match="position")
     shutil.copy(path, tmp_path / "copy.json")  # JSON lines by another name, as published

@@ -70,6 +70,7 @@ def score(
     against: Annotated[Path | None, typer.Option(metavar="FILE", help="Another model's answers.")] = None,
     blank: Annotated[Path | None, typer.Option(metavar="FILE", help="The answers to blank pictures.")] = None,
     shuffled: Annotated[Path | None, typer.Option(metavar="FILE", help="The answers to other pictures.")] = None,
+    model: Annotated[Path | None, typer.Option(metavar="DIR", help="The model that answered, for its lineage.")] = None,
     split: Split = "test",
     language: Language = "en",
     allow_missing: Lenient = False,
@@ -84,7 +85,7 @@ def score(
 
     result = score(
         predictions, references, output, match=match, split=split, language=language, against=against, blank=blank,
-        shuffled=shuffled, allow_missing=allow_missing, force=force,
+        shuffled=shuffled, model=model, allow_missing=allow_missing, force=force,
     )  # fmt: skip
     _print(result, as_json)
 

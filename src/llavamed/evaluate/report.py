@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ from markupsafe import Markup
 from llavamed import artifact, pages
 from llavamed.artifact import Json
 from llavamed.errors import InputError
-from llavamed.evaluate import published
+from llavamed.evaluate import published, relative
 from llavamed.evaluate.closed import asserted
 from llavamed.evaluate.metrics import CLOSED, OPEN, Interval, Item, difference, mcnemar
 from llavamed.evaluate.predictions import PROBLEMS
 from llavamed.evaluate.score import CONTROLS, FIGURES, read
 
+CHAT = "judgements"
 SHOWN = 120  # questions with their picture, of each benchmark
 APART = 0.5  # recalls of an open question that differ by so much
 MAIN = {"open_recall": OPEN, "closed_accuracy": CLOSED}
@@ -33,6 +35,7 @@ WORDS = {
     "majority": "commonest answer",
     "random": "random answer",
 }
+TEXTS = {"same": "text as published", "other": "text not as published", "unknown": "text not compared"}
 BASELINES = ("majority", "random")
 HOW = (
     "Paper: by the rules of LLaVA-Med's scorer, as published numbers are. Strict: whole words, negation read, each "
@@ -91,13 +94,18 @@ Groups = dict[str, list[Model]]  # benchmark -> models
 def report(folders: Sequence[Path], output: Path) -> Json:
     """Write the report of the scores in `folders` to `output`, and return `{models, benchmarks, differences, files}`.
 
-    `output`: an .html or .md file, or a folder for both and for a CSV of all questions where models differ.
+    `folders`: of `evaluate vqa`, `score` or `chat`. `output`: an .html or .md file, or a folder for both and for a CSV
+    of all questions where models differ.
 
     Raises:
         InputError: a folder is no score, or one made by older rules; one is named twice.
     """
-    groups = _load(folders)
+    names = _names(folders)
+    kinds = {folder: artifact.require(folder, "scores", CHAT)["kind"] for folder in names}
+    groups = _load({folder: name for folder, name in names.items() if kinds[folder] != CHAT})
     sections = [(name, _parts(name, models)) for name, models in groups.items()]
+    if judged := {name: folder for folder, name in names.items() if kinds[folder] == CHAT}:
+        sections.append(("Visual chat", [_chat(judged)]))
     apart = {name: _apart(models) for name, models in groups.items()}
     wanted = {output: output.suffix.lower()} if output.suffix.lower() in (".html", ".md") else {
         output / name: Path(name).suffix for name in FILES
@@ -110,25 +118,29 @@ def report(folders: Sequence[Path], output: Path) -> Json:
     for path, kind in wanted.items():
         artifact.write_text(path, makers[kind]())
     return {
-        "models": sum(map(len, groups.values())),
-        "benchmarks": list(groups),
+        "models": len(names),
+        "benchmarks": [name for name, _ in sections],
         "differences": {name: len(ids) for name, ids in apart.items()},
         "files": [str(path) for path in wanted],
     }
 
 
-def _load(folders: Sequence[Path]) -> Groups:
-    """The models of each benchmark, in order of the folders. Two that share a name get their parents' too."""
+def _names(folders: Sequence[Path]) -> dict[Path, str]:
+    """What each folder is called: its name; where two share it, with their parents'."""
     places = [folder.resolve() for folder in folders]
     if doubled := next((place for place, n in Counter(places).items() if n > 1), None):
         raise InputError(f"{doubled} is named twice: name each score once")
+    shared = Counter(place.name for place in places)
+    return {place: f"{place.parent.name}/{place.name}" if shared[place.name] > 1 else place.name for place in places}
+
+
+def _load(names: dict[Path, str]) -> Groups:
+    """The models of each benchmark, in order of the folders."""
     by_data: dict[str, list[Model]] = {}
-    for place in places:
+    for place, name in names.items():
         result = read(place)
-        if "by_organ" not in result:
+        if "contamination" not in result:
             raise InputError(f"{place} was scored by older rules: score it again with --force")
-        shared = sum(other.name == place.name for other in places) > 1
-        name = f"{place.parent.name}/{place.name}" if shared else place.name
         rows = {row["id"]: row for row in artifact.read_rows(place, columns=list(TEXT))}
         by_data.setdefault(result["data"], []).append(Model(name, result, rows, place))
     groups: Groups = {}
@@ -165,7 +177,7 @@ def _results(benchmark: str, models: list[Model]) -> Grid:
         if control := models[0].result[who]:
             both = [c for name in MAIN for c in (_number(control["paper"][name]), _interval(control["strict"][name]))]
             rows.append([WORDS[who], f"{models[0].result['n_open']:,} + {models[0].result['n_closed']:,}", *both])
-    known = published.rows(benchmark)
+    known = published.rows(benchmark) if models[0].result["language"] == "en" else []
     for name, recall, accuracy in known:
         n_open, n_closed = published.SIZES[benchmark]
         rows.append([f"{name} [published]", f"{n_open:,} + {n_closed:,}", f"{recall:.2f}", "", f"{accuracy:.2f}", ""])
@@ -176,13 +188,19 @@ def _results(benchmark: str, models: list[Model]) -> Grid:
 
 def _cautions(models: list[Model]) -> list[str]:
     """What belongs beside the scores: what the benchmark shares with its training split, what was left out."""
-    said = [model.result.get("warning") for model in models[:1]]
+    first = models[0].result
+    said = [f"SHA-256 of what is asked: {first['data']}."]
+    if known := first["published"]:
+        said.append(f"{known['benchmark']}, {known['version']}; {TEXTS[known['text']]}.")
+        if known["warning"]:
+            said.append(f"Beside every score of a model that was fine-tuned on it: {known['warning']}.")
+    said += [f"{model.name}. {model.result['contamination']['sentence']}" for model in models]
     for model in models:
         if problems := model.result["problems"]:
             said.append(
                 f"{model.name}: " + ", ".join(f"{n:,} {PROBLEMS.get(name, name)}" for name, n in problems.items())
             )
-    return [words for words in said if words]
+    return said
 
 
 def _controls(models: list[Model]) -> Grid:
@@ -261,6 +279,28 @@ def _open(row: Json) -> str:
     return "right" if row["recall"] >= 1 else part if row["recall"] > 0 else nothing
 
 
+def _chat(judged: dict[str, Path]) -> Grid:
+    """Relative scores of visual chat, beside the published ones."""
+    rows = []
+    for name, folder in judged.items():
+        result = json.loads((folder / "data/scores.json").read_text(encoding="utf-8"))
+        cells = [result["scores"].get(key) for key in relative.NAMES]
+        shown = [_interval(cell["relative"]) if cell else "" for cell in cells]
+        rows.append([name, f"{result['n']} of {result['of']}", result["judge"], *shown])
+    for name, values in relative.PUBLISHED.items():
+        rows.append(
+            [
+                f"{name} [published]",
+                "193 of 193",
+                "GPT-4, reference first",
+                *(f"{values[key]:.1f}" for key in relative.NAMES),
+            ]
+        )
+    headers = ["model", "questions", "judge", *relative.NAMES.values()]
+    title = f"Relative score, per cent of the reference's [95 % interval]; published: {published.SOURCE}"
+    return Grid(title, headers, rows, range(3, len(headers)))
+
+
 def _apart(models: list[Model]) -> list[str]:
     """The questions that the models differ on, in order."""
     found = []
@@ -275,9 +315,9 @@ def _apart(models: list[Model]) -> list[str]:
 def _page(groups: Groups, sections: list[tuple[str, list[Part]]], apart: dict[str, list[str]]) -> str:
     shown: list[tuple[str, Sequence[Markup]]] = []
     for name, parts in sections:
-        models = groups[name]
-        first, *rest = [part.html() if isinstance(part, Grid) else pages.note(part) for part in parts]
-        shown.append((name, [pages.note(HOW), *_chart(models), first, *rest]))
+        models = groups.get(name, [])
+        tables = [part.html() if isinstance(part, Grid) else pages.note(part) for part in parts]
+        shown.append((name, [pages.note(HOW), *_chart(models), *tables] if models else tables))
         if len(models) > 1:
             shown.append((f"{name}: where models differ", _gallery(models, apart[name])))
     return pages.page("Scores", shown, "Models beside each other, beside published scores, and beside their controls.")

@@ -96,14 +96,16 @@ def score(
     against: Path | None = None,
     blank: Path | None = None,
     shuffled: Path | None = None,
+    model: Path | None = None,
     allow_missing: bool = False,
     force: bool = False,
 ) -> Json:
     """The scores of the answers in `file` to the questions of `references`; with `folder`, an artifact of them too.
 
     `references`: whatever `questions_of` reads. `against`, `blank`, `shuffled`: answers of another model, with a blank
-    picture and with another question's picture, each compared in pairs. Figures: see `scores`; `n_questions`: of how
-    many; `problems`: {problem: n} of `file` and `references`; `data`: hash of the questions (`hash_of`).
+    picture and with another question's picture, each compared in pairs. `model`: the one that gave the answers, to tell
+    what of the benchmark it was trained on. Figures: see `scores`; `n_questions`: of how
+    many; `problems`: {problem: n} of `file` and `references`; and what `described` tells.
 
     Raises:
         InputError: a file cannot be read; answers and questions do not fit (see `predictions.PROBLEMS`) and not
@@ -133,18 +135,13 @@ def score(
     if not kept:
         raise InputError(f"{file}: no answer is to a question of {references}: is --match right?")
     answers: Answers = {column(who, "answer"): [of.get(q.id) for q in kept] for who, of in said.items()}
-    about = {
-        "benchmark": references.resolve().name,
-        "data": hash_of(questions),
-        "problems": counts,
-        **beside(None, questions, split, language, references),
-    }
     if folder is None:
         guesses, learnt = baselines(references, kept, language)
-        return {**scores(kept, answers | guesses), **about, "baselines_from": learnt}
+        about = described(model, questions, references, split, language)
+        return {**scores(kept, answers | guesses), **about, "problems": counts, "baselines_from": learnt}
     settings = {"match": match, "split": split, "language": language, "allow_missing": allow_missing, "rules": RULES}
-    hashes = {who: _hash_of_file(path) for who, path in given.items()} | {"questions": about["data"]}
-    parents = [path for path in (references, *given.values()) if (path / "manifest.json").exists()]
+    hashes = {who: _hash_of_file(path) for who, path in given.items()} | {"questions": hash_of(questions)}
+    parents = [path for path in (model, references, *given.values()) if path and (path / "manifest.json").exists()]
     job = artifact.start(folder, "scores", settings, inputs=hashes, parents=parents, force=force)
     if job.manifest is None:
         excluded = [
@@ -153,7 +150,8 @@ def score(
             if question.id not in asked or question.id not in said["model"]
         ]
         artifact.write_json(job.out / "data/problems.json", listed)
-        publish(job, kept, answers, excluded, about, references, language)
+        about = described(model, questions, references, split, language)
+        publish(job, kept, answers, excluded, {**about, "problems": counts}, references, language)
     return read(folder)
 
 
@@ -258,6 +256,17 @@ def read(folder: Path) -> Json:
     return {**result, "artifact": str(folder), "hash": manifest["hash"]}
 
 
+def described(model: Path | None, questions: Sequence[Question], source: Path, split: str, language: str) -> Json:
+    """What was asked, of whom: `{benchmark, split, language, data, published, contamination, n_questions}`.
+
+    `benchmark`: a published one's title, else the name of `source`. `data`: `hash_of` all questions. The rest: see
+    `contamination.beside`. `model`: None if nothing is known of it.
+    """
+    about = beside(model, questions, split, language, source)
+    name = about["published"]["benchmark"] if about["published"] else source.resolve().name
+    return {"benchmark": name, "split": split, "language": language, "data": hash_of(questions), **about}
+
+
 def hash_of(questions: Iterable[Question]) -> str:
     """SHA-256 of what is asked: id, picture's name, question, reference and kind of each, in order of the ids."""
     lines = sorted(json.dumps([q.id, q.pair_id, q.question, q.reference, q.kind]) for q in questions)
@@ -344,9 +353,9 @@ def table(result: Json) -> Table:
     neighbour = any(part["neighbour"] for part in result["by_question_type"].values())
     scored = result["n_open"] + result["n_closed"]
     of = f" (of {result['n_questions']:,} asked for)" if result.get("n_questions", scored) != scored else ""
-    title = (
-        f"{result['n_open']:,} open and {result['n_closed']:,} closed questions{of} on {result['n_images']:,} images"
-    )
+    name = " ".join(filter(None, (result.get("benchmark"), result.get("split")))) or "Scores"
+    asked = f"{result['n_open']:,} open and {result['n_closed']:,} closed questions{of}"
+    title = f"{name}: {asked} on {result['n_images']:,} images"
     notes = "per cent [95 % interval over images]; paper: by LLaVA-Med's rules, all else by strict ones"
     wrong = [f"{n:,} {predictions.PROBLEMS.get(name, name)}" for name, n in (result.get("problems") or {}).items()]
     if wrong:

@@ -14,12 +14,11 @@ from llavamed.artifact import Json
 from llavamed.endpoint import Endpoint
 from llavamed.errors import InputError
 from llavamed.evaluate.baselines import blank, open_picture
-from llavamed.evaluate.contamination import beside
 from llavamed.evaluate.generate import Prompt, generate
 from llavamed.evaluate.metrics import SEED
 from llavamed.evaluate.models import Local, Remote, fingerprint
 from llavamed.evaluate.questions import Question, questions_of
-from llavamed.evaluate.score import RULES, Answers, column, counted, hash_of, known, publish, read
+from llavamed.evaluate.score import RULES, Answers, column, counted, described, hash_of, known, publish, read
 
 Controls = Literal["all", "blank", "none"]
 _ASKED: dict[Controls, tuple[str, ...]] = {
@@ -103,9 +102,11 @@ def evaluate(
             if not (job.work / "answers.jsonl").exists():
                 artifact.abandon(job)
             raise
-        about = {"benchmark": data.resolve().name, "data": hash_of(questions)}
-        about |= beside(None if endpoint else model, questions, split, language, data)
-        publish(job, asked, answers, excluded, {**about, "problems": counted(excluded)}, data, language)
+        about = {
+            **described(None if endpoint else model, questions, data, split, language),
+            "problems": counted(excluded),
+        }
+        publish(job, asked, answers, excluded, about, data, language)
     return read(folder)
 
 

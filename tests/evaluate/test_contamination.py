@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -14,6 +15,7 @@ from llavamed.evaluate.contamination import beside, contamination, sentences
 from llavamed.evaluate.questions import questions_of
 from llavamed.evaluate.score import score, table
 from llavamed.evaluate.vqa import evaluate
+from llavamed.summary.facts import gather
 from llavamed.train.loop import train
 from llavamed.train.seen import SEEN, question_key
 from llavamed.train.stage import Stage
@@ -68,6 +70,16 @@ def test_a_model_alone_still_knows(trained, tmp_path):
     (tmp_path / "beside").mkdir()
     (tmp_path / "beside/manifest.json").write_text("no manifest")
     assert contamination(tmp_path / "model", questions_of(trained / "set"))["pictures"]["perhaps"] == 1
+
+
+def test_the_summary_counts_pictures_not_questions(trained, tmp_path):
+    once = pq.read_table(trained / "model/seen.parquet").to_pylist()
+    rows = [row | {"id": f"{row['id']}{n}"} for row in once for n in (0, 1)]
+    job = artifact.start(tmp_path / "copy", "model", {})
+    artifact.write_table(job.out / "seen.parquet", rows, SEEN)
+    artifact.publish(job, counts={})
+    facts = gather(tmp_path / "copy")
+    assert (facts["seen.conversations"].value, facts["seen.images"].value) == (6, 3)
 
 
 def test_nothing_shared(trained):

@@ -39,7 +39,7 @@ def gather(model: Path) -> Facts:
     """
     manifest = artifact.require(model, "model")
     line = lineage(manifest)
-    seen = read_seen(model, manifest)
+    seen = read_seen(model, manifest, ("image_sha256",))
     tables = at_hand(model, line)
     pairs = _pairs(seen, tables)
     return {
@@ -89,12 +89,13 @@ def _of_seen(manifest: Json, seen: list[Json], pairs: dict[str, str]) -> Facts:
     records = {row["id"]: row for row in seen}  # seen in two stages: once
     image_tokens: dict[str, int] = {}
     for key, row in records.items():
-        image_tokens[pairs[key]] = max(image_tokens.get(pairs[key], 0), row["image_tokens"])
+        picture = row.get("image_sha256") or pairs[key]
+        image_tokens[picture] = max(image_tokens.get(picture, 0), row["image_tokens"])
     counts = {
         "conversations": (len(records), "distinct id"),
-        "images": (len(set(pairs.values())), "distinct figure of the ids"),
+        "images": (len(image_tokens), "distinct picture by image_sha256, else figure of the ids"),
         "text_tokens": (sum(row["text_tokens"] for row in records.values()), "sum of text_tokens over distinct id"),
-        "image_tokens": (sum(image_tokens.values()), "sum of image_tokens over distinct figure"),
+        "image_tokens": (sum(image_tokens.values()), "sum of image_tokens over distinct picture"),
         "passes": (sum(row["times_seen"] for row in seen), "sum of times_seen"),
         "text_tokens_read": (
             sum(row["text_tokens"] * row["times_seen"] for row in seen),

@@ -362,19 +362,19 @@ def table(result: Json) -> Table:
         notes += f"\n{'; '.join(wrong)}"
     if said := sentences(result):
         notes += f"\n{said}"
-    shown = Table(title=title, caption=notes, box=box.SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("")
+    shown = Table(title=title, caption=notes, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    shown.add_column("", overflow="fold", min_width=12)
     for heading in ("n", "paper", "strict", *others, *["neighbour"] * neighbour):
         shown.add_column(heading, justify="right", no_wrap=True)
     for name in NAMES:
         if result["strict"][name]:
             n = result["n_closed"] if name == "closed_accuracy" else result["n_open"]
-            cells = [_say(result[who]["strict"][name]) for who in others]
+            cells = [_point(result[who]["strict"][name]) for who in others]
             shown.add_row(FIGURES[name], str(n), f"{result['paper'][name]:.2f}", _say(result["strict"][name]), *cells)
     shown.add_section()
     for group in ("by_question_type", "by_organ", "by_modality"):
         for name, part in result[group].items():
-            cells = [_say(part[who]) for who in (*others, *["neighbour"] * neighbour)]
+            cells = [_point(part[who]) for who in (*others, *["neighbour"] * neighbour)]
             shown.add_row(name, str(part["n"]), f"{part['paper']:.1f}", _say(part["strict"]), *cells)
         shown.add_section()
     return shown
@@ -383,18 +383,22 @@ def table(result: Json) -> Table:
 def compared(result: Json) -> Table | None:
     """The model minus each control, paired; None where there is none."""
     others = [who for who in CONTROLS if result[who]]
+    names = [name for name in ("open_recall", "closed_accuracy") if result["strict"][name]]
     shown = Table(title="model minus", caption="points [95 % interval, paired]", box=box.SIMPLE_HEAD, pad_edge=False)
     shown.add_column("")
+    for name in names:
+        shown.add_column(FIGURES[name], justify="right", no_wrap=True)
     for who in others:
-        shown.add_column(who, justify="right", no_wrap=True)
-    for name in ("open_recall", "closed_accuracy"):
-        if result["strict"][name]:
-            shown.add_row(FIGURES[name], *(_say(result[who]["difference"][name], "+") for who in others))
+        shown.add_row(who, *(_say(result[who]["difference"][name], "+") for name in names))
     test = (result["against"] or {}).get("mcnemar")
     if test:
         words = f"{test['only_this']} right here alone, {test['only_other']} there alone; McNemar p = {test['p']:.2g}"
         shown.caption = f"points [95 % interval, paired]; closed, against: {words}"
     return shown if others else None
+
+
+def _point(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval[0]:.1f}"
 
 
 def _say(interval: Interval | None, sign: str = "") -> str:

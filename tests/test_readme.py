@@ -17,7 +17,7 @@ NAMES = "(?:run|corpus|instruct|model|train|benchmark|evaluate|chat|summary|veri
 
 
 def commands(path, begin="^ *", end="$"):
-    lines = re.findall(rf"{begin}(llavamed {NAMES} [^`\n]+){end}", path.read_text(encoding="utf-8"), re.MULTILINE)
+    lines = re.findall(rf"{begin}(llavamed {NAMES} .+?){end}", path.read_text(encoding="utf-8"), re.MULTILINE)
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
 

@@ -159,6 +159,14 @@ def test_the_model_that_answered_is_a_parent(benchmark, tmp_path, tiny):
     assert [one["manifest"]["kind"] for one in parents] == ["model"]
 
 
+def test_a_model_that_said_nothing_was_asked(benchmark, tmp_path):
+    path, folder = answers(tmp_path / "a.jsonl", **{"5": ""}), tmp_path / "out"
+    with pytest.raises(InputError, match="1 empty answers"):
+        score(path, benchmark, folder)
+    score(path, benchmark, folder, allow_missing=True)
+    assert score(folder, benchmark)["strict"]["open_recall"][0] == 50
+
+
 def test_pictures_are_kept_small(benchmark, tmp_path, make_row):
     from llavamed.evaluate.baselines import open_picture
     from llavamed.evaluate.score import small

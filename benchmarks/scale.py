@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from lxml import etree
 from PIL import Image, ImageOps
 
-from llavamed import artifact
+from llavamed import storage
 from llavamed.console import console
 from llavamed.corpus import images, jats
 from llavamed.corpus.build import build
@@ -106,11 +106,11 @@ def write(data: Path) -> dict:
         out = Path(scratch, "corpus")
         build([data / "articles"], Path(scratch, "first"))  # imports and caches
         seconds, result = timed(lambda: build([data / "articles"], out))
-        rows = [*artifact.read_rows(out)]
+        rows = [*storage.read_rows(out)]
         kept = len(rows)
-        size = sum(path.stat().st_size for path in artifact.tables(out))
-        schema = pq.read_schema(artifact.tables(out)[0])
-        writing, _ = timed(lambda: artifact.write_table(Path(scratch, "x.parquet"), rows * 5, schema))
+        size = sum(path.stat().st_size for path in storage.tables(out))
+        schema = pq.read_schema(storage.tables(out)[0])
+        writing, _ = timed(lambda: storage.write_table(Path(scratch, "x.parquet"), rows * 5, schema))
     return {
         "articles": result["articles"],
         "figures": result["figures"],

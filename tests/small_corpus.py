@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.corpus.schema import DOMAINS, FIGURES
 
 TEXTS = {
@@ -38,7 +38,7 @@ def figure(number: int, split: str, kind: str | None, caption: str) -> dict:
 def write_corpus(folder: Path, files: list[tuple[str, list[dict]]], parents: list[Path] | None = None) -> Path:
     job = artifact.start(folder, "corpus", {"max_side": 512}, parents=parents or [])
     for index, (split, rows) in enumerate(files):
-        artifact.write_table(job.out / f"data/{split}-{index:05d}.parquet", rows, FIGURES)
+        storage.write_table(job.out / f"data/{split}-{index:05d}.parquet", rows, FIGURES)
     every = [row for _, rows in files for row in rows]
     histograms = {
         name: Counter(str(row[name] or "unknown") for row in every) for name in ("licence", "year", "language")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.errors import InputError
 
 ROWS = {"data": pa.schema([("id", pa.string())]), "excluded": pa.schema([("id", pa.string()), ("reason", pa.string())])}
@@ -62,7 +62,7 @@ def test_other_settings_are_refused_unless_forced(tmp_path):
     assert artifact.read_manifest(tmp_path / "a")["settings"] == {"seed": 0}
     replaced = make(tmp_path / "a", seed=1, shards=2, force=True)
     assert replaced["settings"] == {"seed": 1}
-    assert len(artifact.tables(tmp_path / "a")) == 2, "files of the replaced artifact stayed behind"
+    assert len(storage.tables(tmp_path / "a")) == 2, "files of the replaced artifact stayed behind"
     assert artifact.verify(tmp_path / "a") == []
 
 
@@ -158,7 +158,7 @@ def test_killed_at_any_moment_the_same_bytes(tmp_path, over_an_old_one):
         assert make(folder, seed=1, shards=3, force=not finished)["hash"] == want["hash"]
         assert artifact.verify(folder) == []
         assert not (folder / ".job").exists()
-        assert len(artifact.tables(folder)) == 3
+        assert len(storage.tables(folder)) == 3
 
 
 @given(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from lxml import html
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.errors import InputError
 from llavamed.evaluate.questions import questions_of
 from llavamed.evaluate.score import publish
@@ -25,7 +25,7 @@ PARTS = [{"role": "language", "name": "small words", "licence": "Apache-2.0", "n
 def model(folder: Path, parent: Path, steps: int) -> None:
     job = artifact.start(folder, "model", {"steps": steps}, parents=[parent])
     log = [{"step": n + 1, "loss": 5 - n / steps, "lr": 1e-3, "grad_norm": 1.0, "tokens": 7} for n in range(steps)]
-    artifact.write_text(job.out / "loss.jsonl", "".join(json.dumps(entry) + "\n" for entry in log))
+    storage.write_text(job.out / "loss.jsonl", "".join(json.dumps(entry) + "\n" for entry in log))
     artifact.publish(job, counts={}, backbone={"parts": PARTS}, training={})
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.errors import InputError
 from llavamed.recipe import read_recipe
 from llavamed.run import run
@@ -58,7 +58,7 @@ def test_the_lineage_reaches_the_corpus(finished):
 
 def test_splits_do_not_share_an_article(finished):
     split = {}
-    for row in artifact.read_rows(finished / "corpus", columns=["pmcid", "split"]):
+    for row in storage.read_rows(finished / "corpus", columns=["pmcid", "split"]):
         assert split.setdefault(row["pmcid"], row["split"]) == row["split"]
     assert set(split.values()) == {"train", "validation", "test"}
 
@@ -69,7 +69,7 @@ def test_only_train_was_seen(finished):
     seen = set(pq.read_table(finished / "assistant" / "seen.parquet")["id"].to_pylist())
     train = set()
     for step in ("alignment", "conversations"):
-        rows = artifact.read_rows(finished / step, columns=["id", "split"])
+        rows = storage.read_rows(finished / step, columns=["id", "split"])
         train |= {row["id"] for row in rows if row["split"] == "train"}
     assert seen == train
 

@@ -20,11 +20,11 @@ from time import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from llavamed.artifact import Json
 from llavamed.console import console, progress
 from llavamed.errors import InputError, Unfinished
 from llavamed.journal import Journal
 from llavamed.pace import Pace, now
+from llavamed.storage import Json
 
 KEY = "OPENAI_API_KEY"
 TRIES = 12  # of one request, with what BACKOFF adds up to: about five minutes

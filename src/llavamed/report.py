@@ -7,12 +7,12 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from llavamed import artifact, pages
-from llavamed.artifact import Json
+from llavamed import artifact, pages, storage
 from llavamed.corpus.show import counted, gallery, survey
 from llavamed.errors import InputError
 from llavamed.markdown import markdown
 from llavamed.pick import pick
+from llavamed.storage import Json
 
 FOLDERS = ("articles", "corpus", "alignment", "conversations", "backbone", "aligned", "assistant", "scores")
 FIGURES, ANSWERS = 24, 24  # shown
@@ -100,7 +100,7 @@ def _conversations(run: Path, found: Manifests) -> list[Markup]:
     for name, (n, words) in TALKS.items():
         shown.append(pages.heading(name.capitalize()))
         if name in found:
-            rows = pick(artifact.tables(run / name), n, _domain, ["domain", "split"])
+            rows = pick(storage.tables(run / name), n, _domain, ["domain", "split"])
             shown += [pages.note(f"{words} {_by(found[name])}"), pages.gallery(map(_talk, rows))]
         else:
             shown.append(_missing(f"the {name} set"))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from llavamed import artifact
+from llavamed import storage
 from llavamed.console import console
 from llavamed.errors import InputError
 from llavamed.recipe import Recipe
@@ -67,9 +67,9 @@ def run(
     _say("assistant")
     done["assistant"] = train(folder / "aligned", conversations, assistant, stages.instruct, **common)
     asked = dict(recipe.evaluate)
-    if not artifact.has_rows(conversations, asked["split"]):  # few articles: the hash may put none there
+    if not storage.has_rows(conversations, asked["split"]):  # few articles: the hash may put none there
         asked["split"] = "validation"
-    if artifact.has_rows(conversations, asked["split"]):
+    if storage.has_rows(conversations, asked["split"]):
         _say("scores")
         done["scores"] = evaluate(assistant, conversations, folder / "scores", **asked, **common)
     else:
@@ -79,7 +79,7 @@ def run(
     page = folder / "report.html"
     text = report(folder)
     if not page.exists() or page.read_text(encoding="utf-8") != text:
-        artifact.write_text(page, text)
+        storage.write_text(page, text)
     return {**done, "report": str(page)}
 
 

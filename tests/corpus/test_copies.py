@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from packages import encoded, fig, jats, package
 from PIL import Image, ImageEnhance, ImageFilter
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.corpus import copies
 from llavamed.corpus.build import build
 from llavamed.corpus.near import sketch, unit
@@ -64,7 +64,7 @@ def namesakes(tmp_path):
 
 
 def left_out(folder):
-    return {r["pair_id"]: (r["reason"], r["detail"]) for r in artifact.read_rows(folder, "excluded")}
+    return {r["pair_id"]: (r["reason"], r["detail"]) for r in storage.read_rows(folder, "excluded")}
 
 
 def test_modes(src, tmp_path):
@@ -76,7 +76,7 @@ def test_modes(src, tmp_path):
     assert result["figures"]["excluded"] == {"duplicate_image": 1, "near_duplicate_image": 1}
     assert left_out(tmp_path / "near")["PMC3_F1"][1].startswith("like PMC1_F2: 0.99")
     manifest = artifact.read_manifest(tmp_path / "near")
-    assert sum(manifest["histograms"]["split"].values()) == len([*artifact.read_rows(tmp_path / "near")]) == 4
+    assert sum(manifest["histograms"]["split"].values()) == len([*storage.read_rows(tmp_path / "near")]) == 4
     assert artifact.verify(tmp_path / "near") == []
 
 
@@ -85,11 +85,11 @@ def test_modes(src, tmp_path):
 def test_of_a_figure_in_two_sizes_the_larger_is_kept(corpora, tmp_path, mode, order):
     result = build([*corpora][::order], tmp_path / "out", duplicates=mode)
     alone = build([corpora[0]], tmp_path / "alone", duplicates=mode)
-    kept = {row["pair_id"]: row["width"] for row in artifact.read_rows(tmp_path / "alone")}
-    assert [(row["pair_id"], row["width"]) for row in artifact.read_rows(tmp_path / "out")] == [*kept.items()]
+    kept = {row["pair_id"]: row["width"] for row in storage.read_rows(tmp_path / "alone")}
+    assert [(row["pair_id"], row["width"]) for row in storage.read_rows(tmp_path / "out")] == [*kept.items()]
     assert result["figures"]["in"] == 12
     assert result["figures"]["excluded"] == {"duplicate_figure": 6} | alone["figures"]["excluded"]
-    details = {row["detail"] for row in artifact.read_rows(tmp_path / "out", "excluded")}
+    details = {row["detail"] for row in storage.read_rows(tmp_path / "out", "excluded")}
     assert "two sources hold it: the larger is kept" in details
 
 
@@ -102,7 +102,7 @@ def test_figures_of_one_name_both_stay(namesakes, tmp_path):
     build([namesakes[0]], tmp_path / "small", max_side=100)
     result = build([namesakes[1], tmp_path / "small"], tmp_path / "out")
     assert result["figures"] == {"in": 4, "kept": 3, "excluded": {"duplicate_figure": 1}}
-    kept = {row["pair_id"]: (row["fig_caption"], row["width"]) for row in artifact.read_rows(tmp_path / "out")}
+    kept = {row["pair_id"]: (row["fig_caption"], row["width"]) for row in storage.read_rows(tmp_path / "out")}
     assert kept == {"001.png": ("A foot.", 256), "001.png-2": ("A hand.", 100), "002.png": ("A ball.", 256)}
 
 
@@ -124,7 +124,7 @@ def test_first_in_order_stays_whatever_the_workers(src, tmp_path, monkeypatch):
 def test_killed_while_moving(corpora, namesakes, tmp_path, monkeypatch, stop):
     whole = build([*corpora, *namesakes], tmp_path / "whole", duplicates="near")["hash"]
     calls = []
-    write, unlink = artifact.write_table, type(tmp_path).unlink
+    write, unlink = storage.write_table, type(tmp_path).unlink
 
     def dying(step):
         def call(*arguments, **options):

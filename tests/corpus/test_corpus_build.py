@@ -11,7 +11,7 @@ import pytest
 from packages import archive, cite, encoded, fig, jats, package, pixels
 from PIL import Image
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.corpus import problem
 from llavamed.corpus.build import build
 from llavamed.corpus.schema import split_of
@@ -19,7 +19,7 @@ from llavamed.errors import InputError
 
 
 def rows(folder, prefix="data"):
-    return list(artifact.read_rows(folder, prefix))
+    return list(storage.read_rows(folder, prefix))
 
 
 def figures(folder, reason=None):

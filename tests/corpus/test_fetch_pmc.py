@@ -13,7 +13,7 @@ import pytest
 from packages import encoded, pixels
 
 from faulty_proxy import FaultyProxy
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.corpus.build import build
 from llavamed.corpus.pmc import http, record, search, select
 from llavamed.corpus.pmc.fetch import fetch
@@ -517,7 +517,7 @@ def test_an_update_killed_while_it_publishes(old, proxy, tmp_path, monkeypatch, 
 
 def test_only_what_was_fetched_can_be_updated(tmp_path):
     job = artifact.start(tmp_path / "made", "articles", {})
-    artifact.write_text(job.out / "data" / "a.nxml", "<article/>")
+    storage.write_text(job.out / "data" / "a.nxml", "<article/>")
     artifact.publish(job, counts={})
     with pytest.raises(InputError, match="not made by `corpus fetch`"):
         update(tmp_path / "made")

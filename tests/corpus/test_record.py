@@ -7,7 +7,7 @@ import pytest
 from packages import encoded, fig, jats, package
 from PIL import Image
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.corpus.build import build
 
 
@@ -29,7 +29,7 @@ def one(tmp_path, caption, image, **options):
     folder = package(tmp_path / "src", "PMC1", n=0, xml=jats(fig(1, caption), ids="pmc:1"))
     (folder / "g1.png").write_bytes(encoded(image))
     result = build([tmp_path / "src"], tmp_path / "out", **options)
-    return result, sorted(artifact.read_rows(tmp_path / "out"), key=lambda row: row["pair_id"])
+    return result, sorted(storage.read_rows(tmp_path / "out"), key=lambda row: row["pair_id"])
 
 
 def opened(row):
@@ -104,7 +104,7 @@ def test_several_graphics_are_one_picture(tmp_path, missing):
     if not missing:
         (folder / "g1b.png").write_bytes(encoded(photo(2)))
     result = build([tmp_path / "src"], tmp_path / "out")
-    (row,) = artifact.read_rows(tmp_path / "out")
+    (row,) = storage.read_rows(tmp_path / "out")
     assert result["figures"] == {"in": 1, "kept": 1, "excluded": {}}
     if missing:
         assert (row["height"], row["flags"]) == (240, ["part_missing"])

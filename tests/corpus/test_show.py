@@ -10,7 +10,7 @@ from lxml import html
 from PIL import Image
 from rich.console import Console
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.corpus.schema import DOMAINS, EXCLUDED, FIGURES, KINDS
 from llavamed.corpus.show import EXCLUDED as EXAMPLES
 from llavamed.corpus.show import PICTURES, show, survey
@@ -83,7 +83,7 @@ def test_page_and_terminal_show_the_counts(folder: Path):
     found = texts(text)
     assert found["Kept and left out"] == [["articles", "122", "122", "0"], ["figures", "212", "122", "90"]]
     assert [row[:2] for row in found["Left out: figures, by reason"]] == [["broken_image", "89"], ["no_image", "1"]]
-    figures = list(artifact.read_rows(folder, columns=["modality", "year", "licence"]))
+    figures = list(storage.read_rows(folder, columns=["modality", "year", "licence"]))
     kinds = Counter(KINDS[row["modality"][0]["name"]] if row["modality"] else "not known" for row in figures)
     assert {row[0]: int(row[1]) for row in found["Kinds of image"]} == kinds
     assert [row[:2] for row in found["Years"]] == [[str(year), str(n)] for year, n in years(figures)]
@@ -148,7 +148,7 @@ def test_same_page_again_and_corpus_unchanged(folder: Path, tmp_path: Path):
 
 def test_empty_corpus(tmp_path: Path):
     job = artifact.start(tmp_path / "corpus", "corpus", {})
-    artifact.write_table(job.out / "data/train-00000.parquet", [], FIGURES)
+    storage.write_table(job.out / "data/train-00000.parquet", [], FIGURES)
     artifact.publish(job, counts={"figures": {"in": 0, "kept": 0, "excluded": {}}})
     text = show(tmp_path / "corpus")[1].read_text(encoding="utf-8")
     check_safe(text)

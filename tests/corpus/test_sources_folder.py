@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicoms import dicom
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.corpus.build import build
 from llavamed.corpus.dicom import IDENTIFYING
 from llavamed.corpus.sources import folder as reader
@@ -26,7 +26,7 @@ RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 
 
 def rows(out):
-    return {row["source"]: row for row in artifact.read_rows(out)}
+    return {row["source"]: row for row in storage.read_rows(out)}
 
 
 def excluded(out):

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from packages import pixels
 
-from llavamed import artifact
+from llavamed import storage
 from llavamed.corpus.build import build
 from llavamed.corpus.sources import llava
 from llavamed.corpus.sources.llava import _elements
@@ -17,7 +17,7 @@ from llavamed.errors import InputError
 
 
 def rows(out):
-    return {row["pair_id"]: row for row in artifact.read_rows(out)}
+    return {row["pair_id"]: row for row in storage.read_rows(out)}
 
 
 def excluded(out):
@@ -170,6 +170,6 @@ def test_real_captions(data: Path, tmp_path):
     for seed, item in enumerate(whole):
         pixels(seed).save(pictures / f"{item['pair_id']}.jpg")
     assert build([path], tmp_path / "two", images=pictures)["figures"]["kept"] == 50
-    kinds = Counter(row["modality"][0]["source"] for row in artifact.read_rows(tmp_path / "two"))
+    kinds = Counter(row["modality"][0]["source"] for row in storage.read_rows(tmp_path / "two"))
     assert sum(kinds.values()) == 50
     assert all(source.startswith("label: ") for source in kinds)

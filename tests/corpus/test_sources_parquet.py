@@ -9,7 +9,7 @@ import pytest
 from packages import encoded, fig, jats, package, pixels
 from PIL import Image
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.corpus.build import build
 from llavamed.corpus.choose import Choice
 from llavamed.corpus.sources import parquet
@@ -31,7 +31,7 @@ def write(path, columns, **options):
 
 
 def rows(out):
-    return {row["pair_id"]: row for row in artifact.read_rows(out)}
+    return {row["pair_id"]: row for row in storage.read_rows(out)}
 
 
 def excluded(out):

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from packages import archive, encoded, fig, jats, pixels
 
-from llavamed import artifact
+from llavamed import storage
 from llavamed.corpus.build import build
 from llavamed.corpus.sources import archives, webdataset
 
@@ -26,7 +26,7 @@ def samples(n, begin=0):
 
 
 def rows(out):
-    return {row["pair_id"]: row for row in artifact.read_rows(out)}
+    return {row["pair_id"]: row for row in storage.read_rows(out)}
 
 
 def excluded(out):

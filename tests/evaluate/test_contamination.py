@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.corpus.images import phash, picture
 from llavamed.evaluate.benchmarks.convert import convert
 from llavamed.evaluate.contamination import beside, contamination, sentences
@@ -76,7 +76,7 @@ def test_the_summary_counts_pictures_not_questions(trained, tmp_path):
     once = pq.read_table(trained / "model/seen.parquet").to_pylist()
     rows = [row | {"id": f"{row['id']}{n}"} for row in once for n in (0, 1)]
     job = artifact.start(tmp_path / "copy", "model", {})
-    artifact.write_table(job.out / "seen.parquet", rows, SEEN)
+    storage.write_table(job.out / "seen.parquet", rows, SEEN)
     artifact.publish(job, counts={})
     facts = gather(tmp_path / "copy")
     assert (facts["seen.conversations"].value, facts["seen.images"].value) == (6, 3)
@@ -117,7 +117,7 @@ def test_a_picture_of_a_corpus_is_known_as_the_corpus_stored_it(trained, tmp_pat
     artifact.publish(corpus, counts={})
     job = artifact.start(tmp_path / "model", "model", {}, parents=[tmp_path / "corpus"])
     rows = [seen("x", png(1), "What is it?"), seen("y", png(7), "How?"), seen("z", None)]
-    artifact.write_table(job.out / "seen.parquet", rows, SEEN)
+    storage.write_table(job.out / "seen.parquet", rows, SEEN)
     artifact.publish(job, counts={})
     found = contamination(tmp_path / "model", questions_of(trained / "set"))
     assert (found["records"], found["not_compared"]) == (3, 1)

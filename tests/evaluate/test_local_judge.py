@@ -7,7 +7,7 @@ import urllib.request
 import pytest
 
 from chat_server import completion
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.endpoint import Endpoint, Request, ask
 from llavamed.evaluate.chat import evaluate_chat, recount
 from local_llm import local_llm
@@ -75,7 +75,7 @@ def test_it_judges(server, tmp_path):
     result = evaluate_chat(answers, questions, tmp_path / "out", judge=judge, max_tokens=40)
     assert (result["n"], result["of"]) == (2, 2), "its output is held to the form"
     assert result["tokens"]["completion"] > 0
-    rows = list(artifact.read_rows(tmp_path / "out"))
+    rows = list(storage.read_rows(tmp_path / "out"))
     assert all(1 <= row["model_mark"] <= 10 and row["replies"] == 1 for row in rows)
     assert artifact.read_manifest(tmp_path / "out")["models"][0]["version"] == "smollm2.gguf"
     assert recount(tmp_path / "out")["scores"] == result["scores"]

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.cli import app
 from llavamed.errors import InputError
 from llavamed.evaluate.questions import questions_of
@@ -141,7 +141,7 @@ def test_the_artifact_is_whole_and_is_itself_a_file_of_answers(benchmark, tmp_pa
     result = score(path, benchmark, folder)
     assert artifact.verify(folder) == []
     assert score(path, benchmark, folder) == result
-    rows = list(artifact.read_rows(folder))
+    rows = list(storage.read_rows(folder))
     assert [row["answer"] for row in rows] == list(SAID.values())
     assert all(len(row["image"]["bytes"]) < 20_000 for row in rows)
     other = answers(tmp_path / "other.jsonl", **{"4": "axial"})

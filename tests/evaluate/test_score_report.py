@@ -7,7 +7,7 @@ import pytest
 from lxml import html
 from typer.testing import CliRunner
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.cli import app
 from llavamed.errors import InputError
 from llavamed.evaluate import published
@@ -134,7 +134,7 @@ def judgements(folder):
     job = artifact.start(folder, "judgements", {})
     found = {"relative": [50.25, 45, 55], "n": 193}
     result = {"n": 193, "of": 193, "judge": "a judge", "scores": {"all": found, "mri": None}}
-    artifact.write_json(job.out / "data/scores.json", result)
+    storage.write_json(job.out / "data/scores.json", result)
     artifact.publish(job, counts={})
     return folder
 
@@ -154,7 +154,7 @@ def test_wrong_calls(folders, conversations, tmp_path):
     with pytest.raises(InputError, match="is of kind conversations"):
         report([conversations], tmp_path)
     job = artifact.start(tmp_path / "old", "scores", {})
-    artifact.write_json(job.out / "data/scores.json", {"n_open": 1})
+    storage.write_json(job.out / "data/scores.json", {"n_open": 1})
     artifact.publish(job, counts={})
     with pytest.raises(InputError, match="older rules"):
         report([tmp_path / "old"], tmp_path)

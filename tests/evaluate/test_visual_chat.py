@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from chat_server import ChatServer, said
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed import endpoint as client
 from llavamed.endpoint import Endpoint
 from llavamed.errors import InputError
@@ -94,7 +94,7 @@ def test_the_relative_score_is_the_mean_ratio(files):
     assert result["scores"]["chest_xray"] is None
     assert (result["n"], result["of"], result["excluded"]) == (N, N, {})
     assert artifact.verify(files / "out") == []
-    row = next(artifact.read_rows(files / "out"))
+    row = next(storage.read_rows(files / "out"))
     assert row["question"] == "What is item 0?"
     assert (row["model_mark"], row["reference_mark"], row["order"]) == (2, 9, REFERENCE_FIRST)
 
@@ -213,10 +213,10 @@ def test_malformed_verdicts_are_asked_for_again_then_reported(files):
         assert judge(server, files) == result
         assert len(server.log) == 2 * N + 2 * client.REMINDERS + 2
     assert (result["n"], result["of"], result["excluded"]) == (N - 2, N, {"malformed": 1, "refused": 1})
-    left = {row["id"]: row for row in artifact.read_rows(files / "out", "excluded")}
+    left = {row["id"]: row for row in storage.read_rows(files / "out", "excluded")}
     assert left["3"]["reason"] == "malformed"
     assert left["5"]["detail"] == "model_first: 400 filtered"
-    rows = {(row["id"], row["order"]): row for row in artifact.read_rows(files / "out")}
+    rows = {(row["id"], row["order"]): row for row in storage.read_rows(files / "out")}
     assert rows["3", MODEL_FIRST]["reply"] == "I would rather not."
     assert rows["4", MODEL_FIRST]["replies"] == 2
     assert rows["5", REFERENCE_FIRST]["model_mark"] is not None
@@ -236,7 +236,7 @@ def test_no_verdict_at_all_is_a_result(files):
 def test_recounted_without_a_judge(files):
     with ChatServer(verdict) as server:
         result = judge(server, files)
-    rows = list(artifact.read_rows(files / "out"))
+    rows = list(storage.read_rows(files / "out"))
     random.Random(1).shuffle(rows)
     (files / "judgements.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     whole = pq.read_table(files / "out/data/judgements-00000.parquet")
@@ -309,7 +309,7 @@ def test_questions_that_cannot_be_judged(files):
             judge(server, files)
         result = judge(server, files, allow_missing=True)
     assert (result["n"], result["of"]) == (N, N + 2)
-    left = {row["id"]: row["reason"] for row in artifact.read_rows(files / "out", "excluded")}
+    left = {row["id"]: row["reason"] for row in storage.read_rows(files / "out", "excluded")}
     assert left == {"50": "no_reference", "questions.jsonl#14": "record_broken"}
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.errors import InputError
 from llavamed.evaluate import models
 from llavamed.evaluate.questions import questions_of
@@ -27,7 +27,7 @@ def test_the_artifact_is_whole_and_its_scores_follow_from_its_table(scored, conv
     assert artifact.verify(folder) == []
     assert [entry["manifest"]["kind"] for entry in manifest["parents"]] == ["model", "conversations"]
     assert manifest["counts"] == {"questions": {"in": 14, "kept": 14, "excluded": {}}}
-    rows = list(artifact.read_rows(folder))
+    rows = list(storage.read_rows(folder))
     assert (result["n_open"], result["n_closed"], result["n_images"]) == (4, 10, 4)
     for who in ("model", "blank", "shuffled", "majority", "random"):
         part = result if who == "model" else result[who]
@@ -102,7 +102,7 @@ def test_bad_records_are_excluded_with_a_reason(tiny, make_row, make_conversatio
     assert counts == {
         "in": 13, "kept": 3, "excluded": {"no_image": 4, "no_reference": 1, "over_limit": 1, "unreadable_image": 4},
     }  # fmt: skip
-    excluded = list(artifact.read_rows(tmp_path / "scores", "excluded"))
+    excluded = list(storage.read_rows(tmp_path / "scores", "excluded"))
     assert len(excluded) == 10
     assert all(row["reason"] and row["question"] for row in excluded)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.corpus.schema import KINDS
 from llavamed.errors import InputError
 from llavamed.instruct.align import align
@@ -18,7 +18,7 @@ from small_corpus import SHARE, figures, write_corpus
 
 
 def by_id(folder, prefix="data"):
-    return {row["id"]: row for row in artifact.read_rows(folder, prefix)}
+    return {row["id"]: row for row in storage.read_rows(folder, prefix)}
 
 
 def turns(row):
@@ -34,7 +34,7 @@ def test_every_figure_is_kept_or_excluded_once(corpus, tmp_path, make):
     result = make(corpus, tmp_path / "set")
     kept, excluded = by_id(tmp_path / "set"), by_id(tmp_path / "set", "excluded")
     pairs = [row["pair_id"] for row in [*kept.values(), *excluded.values()]]
-    assert sorted(pairs) == sorted(row["pair_id"] for row in artifact.read_rows(corpus))
+    assert sorted(pairs) == sorted(row["pair_id"] for row in storage.read_rows(corpus))
     assert len(kept) + len(excluded) == len(pairs) == result["conversations"]["in"]
     assert result["conversations"]["kept"] == len(kept)
     assert result["conversations"]["excluded"] == Counter(row["reason"] for row in excluded.values())
@@ -48,7 +48,7 @@ def test_every_figure_is_kept_or_excluded_once(corpus, tmp_path, make):
 
 def test_alignment_answers_with_the_caption(corpus, tmp_path):
     align(corpus, tmp_path / "set")
-    captions = {row["pair_id"]: " ".join(row["fig_caption"].split()) for row in artifact.read_rows(corpus)}
+    captions = {row["pair_id"]: " ".join(row["fig_caption"].split()) for row in storage.read_rows(corpus)}
     asked = {"brief": set(), "detailed": set()}
     for row in by_id(tmp_path / "set").values():
         [(question, answer)] = turns(row)
@@ -82,7 +82,7 @@ def test_n_takes_captioned_figures(corpus, tmp_path):
 
 def test_the_template_asks_for_the_kind_once_in_its_words(corpus, tmp_path):
     generate_template(corpus, tmp_path / "set")
-    kinds = {row["pair_id"]: [m["name"] for m in row["modality"]] for row in artifact.read_rows(corpus)}
+    kinds = {row["pair_id"]: [m["name"] for m in row["modality"]] for row in storage.read_rows(corpus)}
     names = set(KINDS.values())
     for row in by_id(tmp_path / "set").values():
         said = turns(row)
@@ -219,7 +219,7 @@ def test_a_broken_record_is_excluded_with_its_error(corpus, tmp_path, monkeypatc
         "llavamed.instruct.align.draw", lambda options, seed, pair: options[int(pair == "1005_F5") * 99]
     )
     assert align(corpus, tmp_path / "set")["conversations"]["excluded"] == {"error": 1, "no_caption": 1}
-    [row] = [row for row in artifact.read_rows(tmp_path / "set", "excluded") if row["reason"] == "error"]
+    [row] = [row for row in storage.read_rows(tmp_path / "set", "excluded") if row["reason"] == "error"]
     assert (row["pair_id"], row["source"]) == ("1005_F5", "data/train-00000.parquet")
     assert "IndexError" in row["detail"]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.instruct.align import align
 from llavamed.instruct.template import generate_template
 from llavamed.model.backbones import find
@@ -18,9 +18,9 @@ SEEN = pa.schema(
 
 def model(folder: Path, parents: list[Path], seen: list[dict] | None = None, **extra) -> Path:
     job = artifact.start(folder, "model", {"stage": folder.name}, parents=parents)
-    artifact.write_text(job.out / "config.json", f'{{"name": "{folder.name}"}}')
+    storage.write_text(job.out / "config.json", f'{{"name": "{folder.name}"}}')
     if seen is not None:
-        artifact.write_table(job.out / "seen.parquet", seen, SEEN)
+        storage.write_table(job.out / "seen.parquet", seen, SEEN)
     counts = {"conversations": {"in": len(seen) + 1, "kept": len(seen), "excluded": {"too_long": 1}}} if seen else {}
     artifact.publish(job, counts=counts, **extra)
     return folder
@@ -28,7 +28,7 @@ def model(folder: Path, parents: list[Path], seen: list[dict] | None = None, **e
 
 def rows(conversations: Path, stage: str, times: int) -> list[dict]:
     """Every conversation of the train split, with token counts that differ from one to the next."""
-    ids = [row["id"] for row in artifact.read_rows(conversations, columns=["id", "split"]) if row["split"] == "train"]
+    ids = [row["id"] for row in storage.read_rows(conversations, columns=["id", "split"]) if row["split"] == "train"]
     return [
         {"id": id, "stage": stage, "times_seen": times, "text_tokens": 20 + i % 7, "image_tokens": 68}
         for i, id in enumerate(ids)
@@ -37,7 +37,7 @@ def rows(conversations: Path, stage: str, times: int) -> list[dict]:
 
 def write_run(folder: Path) -> Path:
     job = artifact.start(folder / "articles", "articles", {})
-    artifact.write_text(job.out / "data" / "a.txt", "an article")
+    storage.write_text(job.out / "data" / "a.txt", "an article")
     source = {"package": "pictures", "version": "1.2", "licence": "CC0", "url": "https://example.org/pictures"}
     artifact.publish(job, counts={}, collected={"earliest": "2026-10-01", "latest": "2026-10-05"}, sources=[source])
     photos = [figure(500 + i, "train", "clinical_photo", "Intraoral view of the patient's teeth.") for i in range(3)]

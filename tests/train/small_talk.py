@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.instruct.schema import CONVERSATIONS
 
 
@@ -31,6 +31,6 @@ def publish(folder: Path, rows: list[dict]) -> Path:
     job = artifact.start(folder, "conversations", {})
     for split in {row["split"] for row in rows}:
         chosen = [row for row in rows if row["split"] == split]
-        artifact.write_table(job.out / "data" / f"{split}-00000.parquet", chosen, CONVERSATIONS)
+        storage.write_table(job.out / "data" / f"{split}-00000.parquet", chosen, CONVERSATIONS)
     artifact.publish(job, counts={"conversations": {"in": len(rows), "kept": len(rows), "excluded": {}}})
     return folder

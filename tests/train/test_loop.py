@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from small_talk import picture, publish, row, turns
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.corpus.images import phash
 from llavamed.errors import InputError
 from llavamed.model import checkpoint
@@ -175,7 +175,7 @@ def test_bad_conversations_are_excluded_and_counted(tiny, tmp_path):
     reasons = {"no_answer": 1, "not_one_image": 1, "unreadable_image": 1, "too_long": 1}
     counts = artifact.read_manifest(tmp_path / "a")["counts"]["conversations"]
     assert counts == {"in": 6, "kept": 2, "excluded": reasons}
-    lost = list(artifact.read_rows(tmp_path / "a", "excluded"))
+    lost = list(storage.read_rows(tmp_path / "a", "excluded"))
     assert {r["id"]: r["reason"] for r in lost} == {
         "c1": "no_answer", "c2": "not_one_image", "c3": "unreadable_image", "c4": "too_long"
     }  # fmt: skip
@@ -207,11 +207,11 @@ def test_a_missing_tensor_stops_before_the_first_step_and_leaves_the_folder_free
     del weights["multi_modal_projector.linear_2.weight"]
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     manifest = artifact.read_manifest(broken)
-    size = {"sha256": artifact.sha256_file(broken / "model.safetensors"),
+    size = {"sha256": storage.sha256_file(broken / "model.safetensors"),
             "bytes": (broken / "model.safetensors").stat().st_size}  # fmt: skip
     manifest["files"]["model.safetensors"] = size
     manifest["hash"] = artifact.content_hash("model", manifest["files"])
-    artifact.write_json(broken / "manifest.json", manifest)
+    storage.write_json(broken / "manifest.json", manifest)
     with pytest.raises(InputError, match=r"missing weight .*multi_modal_projector\.linear_2\.weight"):
         train(broken, talk, tmp_path / "a", ALIGN)
     assert train(tiny, talk, tmp_path / "a", ALIGN)["steps"] == 3

@@ -6,8 +6,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from llavamed import artifact
-from llavamed.artifact import Json, Tables
+from llavamed import artifact, storage
+from llavamed.artifact import Tables
 from llavamed.cards import dataset_card
 from llavamed.corpus import copies, record, test_sets
 from llavamed.corpus.choose import Choice, read_opt_out
@@ -16,6 +16,7 @@ from llavamed.corpus.problem import Problem
 from llavamed.corpus.schema import EXCLUDED, FIGURES, SPLITS, TEXT
 from llavamed.corpus.sources import Item, entries, list_sources, settle
 from llavamed.errors import InputError
+from llavamed.storage import Json
 
 SHARD = 256  # figures, about
 _SCHEMAS = {"data": FIGURES, "excluded": EXCLUDED}
@@ -55,13 +56,13 @@ def build(
     folder, choice = Path(folder), choice or Choice()
     items, files, parents = list_sources([Path(source) for source in sources], images, folder)
     _check_apart(folder, files)
-    inputs = {"sources": artifact.fingerprint(files)} if files else {}
+    inputs = {"sources": storage.fingerprint(files)} if files else {}
     if opt_out:
         choice = replace(choice, opt_out=read_opt_out(opt_out))
-        inputs["opt_out"] = artifact.sha256_file(opt_out)
+        inputs["opt_out"] = storage.sha256_file(opt_out)
     tests = test_sets.files_of(against)
     if tests:
-        inputs["against"] = artifact.fingerprint(tests)
+        inputs["against"] = storage.fingerprint(tests)
     settings = {"max_side": max_side, "panels": panels, "duplicates": duplicates, **choice.settings()}
     needs = sum(path.stat().st_size for _, path in files)
     job = artifact.start(folder, "corpus", settings, inputs=inputs, parents=parents, force=force, needs_bytes=needs)
@@ -148,10 +149,10 @@ def _publish(job: artifact.Job, facts: Json, lost: dict[str, int]) -> Json:
     counts = {"articles": _count(found.get("articles", {}), {}), "figures": _count(outcomes, {})}
     if cut or job.settings["panels"] == "split":
         counts["panels"] = _count(found.get("rows", {}), lost)
-    if not artifact.tables(job.out):
-        artifact.write_table(job.out / "data" / "train-00000.parquet", [], FIGURES)
+    if not storage.tables(job.out):
+        storage.write_table(job.out / "data" / "train-00000.parquet", [], FIGURES)
     histograms, images = survey(job.out)
-    splits = [split for split in SPLITS if artifact.has_rows(job.out, split)]
+    splits = [split for split in SPLITS if storage.has_rows(job.out, split)]
     figures, articles = counts["figures"], counts["articles"]["kept"]
     whose = f" of {articles:,} articles" if articles else ""
     parts = f", cut into {counts['panels']['kept']:,} panels" if "panels" in counts else ""
@@ -179,7 +180,7 @@ def _figures(folder: Path) -> tuple[Counter[str], bool]:
     times: Counter[str] = Counter()
     cut = False
     for part, names in (("data", ["pair_id", "panel"]), ("excluded", ["pair_id", "panel", "reason"])):
-        for row in artifact.read_rows(folder, part, names):
+        for row in storage.read_rows(folder, part, names):
             if row["pair_id"]:  # else an article
                 times[row["pair_id"]] += 1
                 figure = row["pair_id"].removesuffix(f"_{row['panel']}" if row["panel"] else "")
@@ -196,7 +197,7 @@ def survey(folder: Path) -> tuple[Json, int]:
     """
     histograms: dict[str, Counter[str]] = {name: Counter() for name in (*_COUNTED, "modality", "kinds", "flags")}
     images: set[str] = set()
-    for row in artifact.read_rows(folder, columns=[*_COUNTED, "modality", "flags", "sha256"]):
+    for row in storage.read_rows(folder, columns=[*_COUNTED, "modality", "flags", "sha256"]):
         images.add(row["sha256"])
         names = [entry["name"] for entry in row["modality"] or []] or ["unknown"]
         for column in _COUNTED:

@@ -16,7 +16,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.console import progress
 from llavamed.corpus.pixels import Pixels, picture, read
 from llavamed.engine import map_shards
@@ -102,7 +102,7 @@ def _write_article(folder: Path, specification: Json, wheels: dict[str, Path], i
         view = {**article.get("view", {}), **{key: value for key, value in figure.items() if key not in _FIGURE}}
         image = picture(opened[file], max_side=MAX_SIDE, **view)
         image.save(target.with_name(_image(name, number)), quality=QUALITY)
-    artifact.write_text(target, article_xml(specification, index))
+    storage.write_text(target, article_xml(specification, index))
 
 
 def article_xml(specification: Json, index: int) -> str:

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from llavamed import artifact
-from llavamed.artifact import Json
+from llavamed import artifact, storage
 from llavamed.corpus.near import BITS, COPY, Sketch, sketch, unit
 from llavamed.corpus.schema import EXCLUDED, FIGURES
+from llavamed.storage import Json
 
 MODES = ("keep", "exact", "near")
 _COLUMNS = ["pair_id", "panel", "pmcid", "doi", "source", "fig_caption", "width", "height", "sha256", "phash"]
@@ -52,7 +52,7 @@ def leave_out(job: artifact.Job, mode: str) -> dict[str, int]:
     """
     file = job.work / "copies.json"
     if not file.exists():
-        artifact.write_json(file, _plan(job.out, mode))
+        storage.write_json(file, _plan(job.out, mode))
     plan = json.loads(file.read_text(encoding="utf-8"))
     for name, part in plan["files"].items():
         _change(job, name, **part)
@@ -77,7 +77,7 @@ def _plan(out: Path, mode: str) -> Json:
 
 
 def _list(out: Path) -> Iterator[_Row]:
-    for path in artifact.tables(out):
+    for path in storage.tables(out):
         name = path.relative_to(out).as_posix()
         for index, row in enumerate(pq.read_table(path, columns=_COLUMNS).to_pylist()):
             article = row["pmcid"] or row["doi"]
@@ -187,9 +187,9 @@ def _change(job: artifact.Job, name: str, size: int, copies: dict[str, tuple[str
     if copies:
         moved = [table[int(row)] | {"reason": reason, "detail": detail} for row, (reason, detail) in copies.items()]
         text = [{column: row[column] for column in EXCLUDED.names} for row in moved]
-        artifact.write_table(job.out / "excluded" / f"copies-{path.stem}.parquet", text, EXCLUDED)
+        storage.write_table(job.out / "excluded" / f"copies-{path.stem}.parquet", text, EXCLUDED)
     kept = [row for index, row in enumerate(table) if str(index) not in copies]
     if kept:
-        artifact.write_table(path, kept, FIGURES)
+        storage.write_table(path, kept, FIGURES)
     else:
         path.unlink()

@@ -11,12 +11,12 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from llavamed import artifact, pages
-from llavamed.artifact import Json
+from llavamed import artifact, pages, storage
 from llavamed.corpus.problem import REASONS
 from llavamed.corpus.schema import KINDS, SPLITS
 from llavamed.errors import InputError
 from llavamed.pick import pick
+from llavamed.storage import Json
 
 PICTURES = 60  # in the gallery
 EXCLUDED = 40  # examples of what was left out
@@ -71,14 +71,14 @@ def show(folder: Path, *, page: Path | None = None) -> tuple[list[RenderableType
         ("Left out", _left_out(folder, found)),
     ]
     subtitle = f"The {found.unit} as they were read. Each is under a licence of its own."
-    artifact.write_text(target, pages.page(f"Corpus: {found.kept:,} {found.unit}", sections, subtitle))
+    storage.write_text(target, pages.page(f"Corpus: {found.kept:,} {found.unit}", sections, subtitle))
     return _terminal(found), target
 
 
 def survey(folder: Path) -> Survey:
     """Count the tables of a corpus, a row group in memory at a time."""
     kinds, licences, years, splits, languages, plots, flags = (Counter[str]() for _ in range(7))
-    for row in artifact.read_rows(folder, columns=_COLUMNS):
+    for row in storage.read_rows(folder, columns=_COLUMNS):
         kinds[kind_of(row)] += 1
         licences[row["licence"] or UNKNOWN] += 1
         years[str(row["year"] or UNKNOWN)] += 1
@@ -145,7 +145,7 @@ def _chosen(found: Survey) -> list[tuple[str, str]]:
 
 def gallery(folder: Path, n: int) -> Markup:
     """Up to `n` figures, spread over the kinds of image, with caption, mentions and licence."""
-    rows = pick(artifact.tables(folder), n, kind_of, ["modality"])
+    rows = pick(storage.tables(folder), n, kind_of, ["modality"])
     return pages.gallery(_card(row) for row in rows)
 
 
@@ -169,7 +169,7 @@ def _card(row: Json) -> pages.Card:
 
 
 def _left_out(folder: Path, found: Survey) -> list[Markup]:
-    files = artifact.tables(folder, "excluded")
+    files = storage.tables(folder, "excluded")
     total = sum(sum(count["excluded"].values()) for count in found.counts.values())
     if not files or not total:
         return [pages.text("Nothing was left out.")]

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from llavamed import artifact
+from llavamed import storage
 from llavamed.console import progress
 from llavamed.corpus.entry import Json
 from llavamed.corpus.images import MAX_BYTES, RANKS, Picture, decode, store
@@ -89,7 +89,7 @@ def write(path: Path, files: list[tuple[str, Path]], max_side: int, workers: int
             advance()
     if not rows:
         raise InputError(f"{files[0][1]} and the other {len(files) - 1} files: no picture of a test set can be read")
-    artifact.write_table(path, sorted(rows, key=lambda row: (row["name"], row["stored"])), _PICTURES)
+    storage.write_table(path, sorted(rows, key=lambda row: (row["name"], row["stored"])), _PICTURES)
 
 
 @lru_cache(maxsize=1)
@@ -126,7 +126,7 @@ def _pictures(name: str, path: Path) -> Iterator[tuple[str, bytes]]:
         with pq.ParquetFile(path) as file:
             columns = [field.name for field in file.schema_arrow if _holds_bytes(field.type)]
             row = 0
-            for batch in file.iter_batches(batch_size=artifact.ROWS_IN_GROUP, columns=columns):
+            for batch in file.iter_batches(batch_size=storage.ROWS_IN_GROUP, columns=columns):
                 for record in batch.to_pylist():
                     for value in record.values():
                         data = value.get("bytes") if isinstance(value, dict) else value

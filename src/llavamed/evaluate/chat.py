@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from llavamed import artifact
-from llavamed.artifact import Json
+from llavamed import artifact, storage
 from llavamed.corpus.problem import Problem
 from llavamed.endpoint import Endpoint, Outcome, ask
 from llavamed.errors import InputError
@@ -23,6 +22,7 @@ from llavamed.evaluate.judge import MARKS, ORDERS, PROMPT, REFERENCE_FIRST, Case
 from llavamed.evaluate.metrics import OPEN
 from llavamed.evaluate.questions import Question
 from llavamed.evaluate.relative import marked, scores
+from llavamed.storage import Json
 
 RULES = 1  # of reading verdicts: what is read by other rules is another artifact
 KIND = "judgements"
@@ -90,11 +90,11 @@ def evaluate_chat(
     cases = [replace(case, answer=paired.answers[case.id]) for case in cases if case.id in paired.answers]
     if not cases:
         raise InputError(f"{answers} answers none of the questions of {questions}: name the answers to these")
-    prompt_hash = artifact.sha256_file(PROMPT)
+    prompt_hash = storage.sha256_file(PROMPT)
     settings = {"judge": judge.model, "max_tokens": max_tokens, "rules": RULES, "prompt_hash": prompt_hash}
     files = {"answers": answers, "questions": questions} | ({"captions": captions} if captions else {})
     inputs = {
-        name: artifact.read_manifest(path)["hash"] if path.is_dir() else artifact.sha256_file(path)
+        name: artifact.read_manifest(path)["hash"] if path.is_dir() else storage.sha256_file(path)
         for name, path in files.items()
     }
     before = _journals(folder)
@@ -111,12 +111,12 @@ def evaluate_chat(
             "problems": dict(Counter(sorted(problem for problem, _, _ in paired.problems))),
             "tokens": {"prompt": sum(o.tokens[0] for o in outcomes), "completion": sum(o.tokens[1] for o in outcomes)},
         }
-        artifact.write_table(job.out / "data/judgements-00000.parquet", judgements, JUDGEMENTS)
-        artifact.write_json(job.out / "data/scores.json", result)
-        artifact.write_json(job.out / "data/problems.json", predictions.listed(paired.problems, answers))
+        storage.write_table(job.out / "data/judgements-00000.parquet", judgements, JUDGEMENTS)
+        storage.write_json(job.out / "data/scores.json", result)
+        storage.write_json(job.out / "data/problems.json", predictions.listed(paired.problems, answers))
         left += failed
         if left:
-            artifact.write_table(job.out / "excluded/questions-00000.parquet", list(map(vars, left)), EXCLUDED)
+            storage.write_table(job.out / "excluded/questions-00000.parquet", list(map(vars, left)), EXCLUDED)
         counts: Json = {"in": len(cases) + len(left) - len(failed), "kept": len(cases) - len(failed)}
         counts["excluded"] = dict(Counter(sorted(item.reason for item in left)))
         models = [_model(judge, outcomes, prompt_hash)]
@@ -155,7 +155,7 @@ def recount(path: Path) -> Json:
     """
     if path.is_dir():
         manifest = artifact.require(path, KIND)
-        return _count(list(artifact.read_rows(path))) | {"of": manifest["counts"]["questions"]["in"]}
+        return _count(list(storage.read_rows(path))) | {"of": manifest["counts"]["questions"]["in"]}
     judgements = []
     for number, row in enumerate(table_of(path), 1):
         try:

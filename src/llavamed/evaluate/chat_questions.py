@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from llavamed.artifact import Json
 from llavamed.corpus.problem import Problem, printable
 from llavamed.errors import InputError
 from llavamed.evaluate import rows
 from llavamed.evaluate.judge import Case
+from llavamed.storage import Json
 
 _IDS = ("question_id", "id")
 _KNOWN = ("fig_caption", "in_text_mention")

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from llavamed import artifact
-from llavamed.artifact import Json
+from llavamed import artifact, storage
 from llavamed.console import console
 from llavamed.corpus.images import picture
 from llavamed.corpus.near import unit
@@ -25,6 +24,7 @@ from llavamed.evaluate.benchmarks.read import language_of
 from llavamed.evaluate.looks import Look, look, near
 from llavamed.evaluate.questions import Question
 from llavamed.lineage import SEEN, at_hand, lineage, read_seen
+from llavamed.storage import Json
 from llavamed.train.seen import question_key
 
 _TEXT = {"same": "yes", "other": "no", "unknown": "not known"}
@@ -190,7 +190,7 @@ def _sketches(wanted: dict[str, str], model: Path, line: list[Json]) -> dict[str
 
 
 def _images(folder: Path, ids: set[str]) -> Iterable[bytes]:
-    for path in artifact.tables(folder):
+    for path in storage.tables(folder):
         table = pq.read_table(path, columns=["id", "image"], filters=[("id", "in", ids)])
         for row in table.to_pylist():
             yield (row["image"] or {}).get("bytes") or b""

@@ -9,8 +9,8 @@ from string import Template
 
 import yaml
 
-from llavamed.artifact import Json
 from llavamed.endpoint import Request
+from llavamed.storage import Json
 
 PROMPT = Path(__file__).with_name("judge.yaml")
 REFERENCE_FIRST, MODEL_FIRST = ORDERS = ("reference_first", "model_first")

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from llavamed import artifact
-from llavamed.artifact import Json
+from llavamed import artifact, storage
 from llavamed.corpus.problem import Problem
 from llavamed.errors import InputError
 from llavamed.evaluate import rows
 from llavamed.evaluate.questions import Question
+from llavamed.storage import Json
 
 Match = Literal["id", "question", "position"]
 # What a column holds -> the names understood, whatever their case; the first that is there is taken.
@@ -109,7 +109,7 @@ def refuse(problems: Iterable[Found], where: str) -> None:
 def _rows(path: Path) -> Iterator[rows.Row]:
     if path.is_dir():
         artifact.require(path, "scores")
-        yield from artifact.read_rows(path, columns=["id", "question", "answer"])
+        yield from storage.read_rows(path, columns=["id", "question", "answer"])
     elif not path.is_file():
         raise InputError(f"{path} does not exist: name a file of answers")
     elif path.suffix.lower() == ".json":

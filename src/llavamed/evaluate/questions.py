@@ -7,12 +7,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from llavamed import artifact
-from llavamed.artifact import ROWS_IN_GROUP, Json
 from llavamed.corpus.problem import Problem
 from llavamed.corpus.schema import KINDS
 from llavamed.evaluate.benchmarks.read import Record, records
 from llavamed.evaluate.closed import YES_NO, alternatives, asserted, options_of
 from llavamed.evaluate.metrics import CLOSED, OPEN, normalise
+from llavamed.storage import ROWS_IN_GROUP, Json
 
 KIND_OF_IMAGE, YES_OR_NO, CHOICE = "kind of image", "yes or no", "choice"
 _NAMES = {normalise(name): name for name in KINDS.values()}

@@ -8,9 +8,9 @@ from statistics import fmean
 from rich import box
 from rich.table import Table
 
-from llavamed.artifact import Json
 from llavamed.evaluate.judge import MODEL_FIRST, ORDERS, REFERENCE_FIRST
 from llavamed.evaluate.metrics import Interval, bootstrap
+from llavamed.storage import Json
 
 ALL = "all"
 NAMES = {

@@ -13,14 +13,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from llavamed import artifact, pages
-from llavamed.artifact import Json
+from llavamed import artifact, pages, storage
 from llavamed.errors import InputError
 from llavamed.evaluate import published, relative
 from llavamed.evaluate.closed import asserted
 from llavamed.evaluate.metrics import CLOSED, OPEN, Interval, Item, difference, mcnemar
 from llavamed.evaluate.predictions import PROBLEMS
 from llavamed.evaluate.score import CONTROLS, FIGURES, read
+from llavamed.storage import Json
 
 CHAT = "judgements"
 SHOWN = 120  # questions with their picture, of each benchmark
@@ -116,7 +116,7 @@ def report(folders: Sequence[Path], output: Path) -> Json:
         ".csv": lambda: _csv(groups, apart),
     }
     for path, kind in wanted.items():
-        artifact.write_text(path, makers[kind]())
+        storage.write_text(path, makers[kind]())
     return {
         "models": len(names),
         "benchmarks": [name for name, _ in sections],
@@ -141,7 +141,7 @@ def _load(names: dict[Path, str]) -> Groups:
         result = read(place)
         if "contamination" not in result:
             raise InputError(f"{place} was scored by older rules: score it again with --force")
-        rows = {row["id"]: row for row in artifact.read_rows(place, columns=list(TEXT))}
+        rows = {row["id"]: row for row in storage.read_rows(place, columns=list(TEXT))}
         by_data.setdefault(result["data"], []).append(Model(name, result, rows, place))
     groups: Groups = {}
     for data, models in by_data.items():
@@ -340,7 +340,7 @@ def _gallery(models: list[Model], apart: list[str]) -> list[Markup]:
     pictures: dict[str, bytes] = {}
     for model in models:
         if missing := chosen - pictures.keys():
-            for row in artifact.read_rows(model.folder, columns=["id", "image"]):
+            for row in storage.read_rows(model.folder, columns=["id", "image"]):
                 if row["id"] in missing and row["image"]["bytes"]:
                     pictures[row["id"]] = row["image"]["bytes"]
     some = f" {len(chosen)} of them are shown, drawn by hash." if len(chosen) < len(apart) else ""

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llavamed.artifact import Json
 from llavamed.corpus.problem import Problem
 from llavamed.corpus.sources.files import MAX_RECORD
 from llavamed.errors import InputError
+from llavamed.storage import Json
 
 Row = Json | Problem
 NO_TABLE = "no_table"  # the reason of what stands for a file that is no list

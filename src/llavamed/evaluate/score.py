@@ -15,8 +15,8 @@ from PIL import Image
 from rich import box
 from rich.table import Table
 
-from llavamed import artifact
-from llavamed.artifact import Job, Json
+from llavamed import artifact, storage
+from llavamed.artifact import Job
 from llavamed.corpus.schema import IMAGE, with_features
 from llavamed.errors import InputError
 from llavamed.evaluate import predictions
@@ -37,6 +37,7 @@ from llavamed.evaluate.metrics import (
 )
 from llavamed.evaluate.predictions import Match
 from llavamed.evaluate.questions import Question, questions_of
+from llavamed.storage import Json
 
 RULES = 3  # of scoring: answers scored by other rules are another artifact
 CONTROLS = ("blank", "shuffled", "against", "majority", "random")
@@ -150,7 +151,7 @@ def score(
             for question in questions
             if question.id not in asked or question.id not in said["model"]
         ]
-        artifact.write_json(job.out / "data/problems.json", listed)
+        storage.write_json(job.out / "data/problems.json", listed)
         about = described(model, questions, references, split, language)
         publish(job, kept, answers, excluded, {**about, "problems": counts}, references, language)
     return read(folder)
@@ -233,11 +234,11 @@ def publish(
     answers = answers | guesses
     pictures: dict[str, bytes] = {}
     rows = [_row(question, n, answers, pictures) for n, question in enumerate(questions)]
-    artifact.write_table(job.out / "data/answers-00000.parquet", rows, ANSWERS)
+    storage.write_table(job.out / "data/answers-00000.parquet", rows, ANSWERS)
     figures = {**scores(questions, answers), **about, "baselines_from": learnt}
-    artifact.write_json(job.out / "data/scores.json", figures)
+    storage.write_json(job.out / "data/scores.json", figures)
     if excluded:
-        artifact.write_table(job.out / "excluded/questions-00000.parquet", list(excluded), EXCLUDED)
+        storage.write_table(job.out / "excluded/questions-00000.parquet", list(excluded), EXCLUDED)
     counts = {"in": len(questions) + len(excluded), "kept": len(questions), "excluded": counted(excluded)}
     artifact.publish(job, counts={"questions": counts}, card=CARD)
 
@@ -276,7 +277,7 @@ def hash_of(questions: Iterable[Question]) -> str:
 
 def _hash_of_file(path: Path) -> str:
     """SHA-256 of a file of answers, or the content hash of a score."""
-    return artifact.read_manifest(path)["hash"] if path.is_dir() else artifact.sha256_file(path)
+    return artifact.read_manifest(path)["hash"] if path.is_dir() else storage.sha256_file(path)
 
 
 def _untyped(references: Path, split: str, language: str) -> list[str]:

@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from llavamed import artifact
-from llavamed.artifact import Json
+from llavamed import artifact, storage
 from llavamed.endpoint import Endpoint
 from llavamed.errors import InputError
 from llavamed.evaluate.baselines import blank, open_picture
@@ -19,6 +18,7 @@ from llavamed.evaluate.metrics import SEED
 from llavamed.evaluate.models import Local, Remote, fingerprint
 from llavamed.evaluate.questions import Question, questions_of
 from llavamed.evaluate.score import RULES, Answers, column, counted, described, hash_of, known, publish, read
+from llavamed.storage import Json
 
 Controls = Literal["all", "blank", "none"]
 _ASKED: dict[Controls, tuple[str, ...]] = {
@@ -62,7 +62,7 @@ def evaluate(
     ours = (data / "manifest.json").exists()
     if ours:
         artifact.require(data, "conversations")
-    if ours and not artifact.has_rows(data, split):
+    if ours and not storage.has_rows(data, split):
         raise InputError(f"{data} holds no {split} conversations: name another --split, or build from more articles")
     settings = {
         "split": split,

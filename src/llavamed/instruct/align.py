@@ -5,10 +5,10 @@ from pathlib import Path
 
 import yaml
 
-from llavamed import artifact
-from llavamed.artifact import Json
+from llavamed import storage
 from llavamed.errors import InputError
 from llavamed.instruct.write import Excluded, Turns, draw, open_set, place, result, write_set
+from llavamed.storage import Json
 
 QUESTIONS = Path(__file__).with_name("questions.yaml")
 BRIEF_WORDS = 30  # LLaVA-Med (arXiv 2306.00890) asks for a brief description of figures with shorter captions
@@ -35,7 +35,7 @@ def align(
     if job.manifest is None:
         questions = yaml.safe_load(QUESTIONS.read_text(encoding="utf-8"))
         writer = partial(write_one, questions=questions, seed=seed, limit=_limit(corpus, n, seed))
-        writers = {path.relative_to(corpus).as_posix(): writer for path in artifact.tables(corpus)}
+        writers = {path.relative_to(corpus).as_posix(): writer for path in storage.tables(corpus)}
         job.manifest = write_set(job, corpus, writers, teacher="caption", models=[], text=CARD, workers=workers)
     return result(job.manifest, folder)
 
@@ -55,6 +55,6 @@ def _limit(corpus: Path, n: int | None, seed: int) -> float:
     """The place of the nth captioned figure: those up to it are taken."""
     if n is None:
         return 1.0
-    rows = artifact.read_rows(corpus, columns=["pair_id", "fig_caption"])
+    rows = storage.read_rows(corpus, columns=["pair_id", "fig_caption"])
     places = sorted(place("take", seed, row["pair_id"]) for row in rows if (row["fig_caption"] or "").strip())
     return places[n - 1] if n <= len(places) else 1.0

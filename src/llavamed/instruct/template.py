@@ -12,12 +12,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import yaml
 
-from llavamed import artifact
-from llavamed.artifact import Json
+from llavamed import storage
 from llavamed.corpus.schema import KINDS
 from llavamed.engine import map_shards
 from llavamed.instruct.caption import first_sentence
 from llavamed.instruct.write import Excluded, Turns, draw, kind_of, open_set, place, result, write_set
+from llavamed.storage import Json
 
 TEMPLATE = Path(__file__).with_name("template.yaml")
 VERSION = "2"  # of the rules in this file and in caption.py
@@ -44,7 +44,7 @@ def generate_template(corpus: Path, folder: Path, *, seed: int = 0, workers: int
     if job.manifest is None:
         template = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
         find = partial(find_values, topics=template["topics"])
-        found = dict(sorted(map_shards(find, artifact.tables(corpus), workers)))
+        found = dict(sorted(map_shards(find, storage.tables(corpus), workers)))
         asked = plan([entry for entries in found.values() for entry in entries], template["topics"], seed)
         writers = {}
         for name, entries in found.items():

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import pyarrow.parquet as pq
 
-from llavamed import artifact
-from llavamed.artifact import Json
+from llavamed import artifact, storage
 from llavamed.cards import dataset_card
 from llavamed.corpus.schema import KINDS, SPLITS
 from llavamed.instruct.schema import CONVERSATIONS, EXCLUDED
+from llavamed.storage import Json
 
 Turns = list[tuple[str, str]]  # question, answer
 Writer = Callable[[Json], Turns]  # a figure's row -> its conversation
@@ -59,7 +59,7 @@ def open_set(corpus: Path, folder: Path, name: str, settings: Json, prompts: Pat
     """
     parent = artifact.require(corpus, "corpus")
     size = sum(file["bytes"] for path, file in parent["files"].items() if path.startswith("data/"))
-    settings = {"set": name, **settings, "prompt_hash": artifact.sha256_file(prompts)}
+    settings = {"set": name, **settings, "prompt_hash": storage.sha256_file(prompts)}
     return artifact.start(folder, "conversations", settings, parents=[corpus], force=force, needs_bytes=size)
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.errors import InputError
 
 
@@ -81,7 +81,7 @@ def save(model: Any, processor: Any, folder: Path) -> None:
     # How a file was loaded is no property of the model either: the same model is the same bytes.
     settings = folder / "tokenizer_config.json"
     kept = {k: v for k, v in json.loads(settings.read_text()).items() if k not in ("is_local", "local_files_only")}
-    artifact.write_json(settings, kept | {"backend": "tokenizers"})
+    storage.write_json(settings, kept | {"backend": "tokenizers"})
     for path in folder.glob("*.safetensors"):
         path.chmod(0o644)  # safetensors makes them readable by their owner alone
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llavamed import artifact
-from llavamed.artifact import Json
+from llavamed import artifact, storage
 from llavamed.lineage import SEEN, at_hand, lineage, read_seen
+from llavamed.storage import Json
 
 # of the figures seen: name of the fact -> column of the corpus tables, and name of the manifests' histogram
 COLUMNS = {"kinds": "modality", "licences": "licence", "years": "year", "languages": "language", "journals": "journal"}
@@ -60,7 +60,7 @@ def _pairs(seen: list[Json], tables: list[tuple[Path, Json]]) -> dict[str, str]:
     pairs = {row["id"]: row["id"].rpartition("_")[0] or row["id"] for row in seen}
     for folder, manifest in tables:
         if manifest["kind"] == "conversations":
-            for row in artifact.read_rows(folder, columns=["id", "pair_id"]):
+            for row in storage.read_rows(folder, columns=["id", "pair_id"]):
                 if row["id"] in pairs:
                     pairs[row["id"]] = row["pair_id"]
     return pairs
@@ -123,7 +123,7 @@ def _from_tables(tables: list[tuple[Path, Json]], figures: set[str]) -> Facts:
     articles, found = set(), set()
     columns = ["pair_id", "pmcid", "doi", "fig_id", *COLUMNS.values()]
     for folder, _ in tables:
-        for row in artifact.read_rows(folder, columns=columns):
+        for row in storage.read_rows(folder, columns=columns):
             if row["pair_id"] in figures and row["pair_id"] not in found:
                 found.add(row["pair_id"])
                 articles.add(row["pmcid"] or row["doi"] or row["pair_id"].removesuffix(f"_{row['fig_id']}"))

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from llavamed import artifact
-from llavamed.artifact import Json
+from llavamed import storage
 from llavamed.errors import InputError
+from llavamed.storage import Json
 from llavamed.summary.facts import gather
 from llavamed.summary.forms import NOT_STATED, combined
 from llavamed.summary.profile import Profile, read_profile
@@ -47,4 +47,4 @@ def _model(target: Path) -> Path:
 
 def _settle(file: Path, text: str) -> None:
     if not file.is_file() or file.read_text(encoding="utf-8") != text:
-        artifact.write_text(file, text)
+        storage.write_text(file, text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llavamed import artifact
+from llavamed import storage
 from llavamed.console import progress
 from llavamed.errors import InputError
 from llavamed.train.tokens import IGNORE, Example, ExcludedError, encode, pixels
@@ -37,9 +37,9 @@ def read(data: Path, model: Any, processor: Any, max_length: int) -> Examples:
     image_tokens = count_image_tokens(processor)
     found = Examples()
     waiting: dict[str, Any] = {}
-    splits = [row["split"] for row in artifact.read_rows(data, columns=["split"])]
+    splits = [row["split"] for row in storage.read_rows(data, columns=["split"])]
     with progress("reading conversations", splits.count("train"), "conversations") as advance:
-        for row in artifact.read_rows(data):
+        for row in storage.read_rows(data):
             if row["split"] != "train":
                 continue
             advance()

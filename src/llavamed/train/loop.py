@@ -7,11 +7,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from llavamed import artifact
-from llavamed.artifact import Job, Json
+from llavamed import artifact, storage
+from llavamed.artifact import Job
 from llavamed.console import progress
 from llavamed.errors import InputError
 from llavamed.instruct.schema import EXCLUDED
+from llavamed.storage import Json
 from llavamed.train.seen import SEEN
 from llavamed.train.seen import rows as seen_rows
 from llavamed.train.stage import Stage
@@ -39,7 +40,7 @@ def train(
     """
     start = artifact.require(model, "model")
     artifact.require(data, "conversations")
-    if not artifact.has_rows(data, "train"):
+    if not storage.has_rows(data, "train"):
         raise InputError(f"{data} has no conversation in its train split: build it from more articles")
     weights = sum(file["bytes"] for name, file in start["files"].items() if name.endswith(".safetensors"))
     needs = weights * (14 if stage.name == "instruct" else 2)  # two saved states of three float32 each, and the result
@@ -88,10 +89,10 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: 
                 parameter.copy_(masters[name])
     checkpoint.save(result, processor, job.out)
     lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in log)
-    artifact.write_text(job.out / "loss.jsonl", lines)
-    artifact.write_table(job.out / "seen.parquet", seen_rows(model, found, stage.name, stage.epochs), SEEN)
+    storage.write_text(job.out / "loss.jsonl", lines)
+    storage.write_table(job.out / "seen.parquet", seen_rows(model, found, stage.name, stage.epochs), SEEN)
     if found.excluded:
-        artifact.write_table(job.out / "excluded" / "train-00000.parquet", found.excluded, EXCLUDED)
+        storage.write_table(job.out / "excluded" / "train-00000.parquet", found.excluded, EXCLUDED)
     kept, lost = len(found.examples), Counter(row["reason"] for row in found.excluded)
     training = {
         **stage.model_dump(),

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from llavamed.artifact import write_json
+from llavamed.storage import write_json
 
 
 def save(folder: Path, masters: dict[str, Any], optimizer: Any, log: list[dict[str, Any]], seconds: float) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.errors import InputError
 from llavamed.evaluate.benchmarks.check import check
 from llavamed.evaluate.benchmarks.convert import convert
@@ -50,7 +50,7 @@ def test_what_cannot_be_asked_is_excluded(own, tmp_path):
     assert not (tmp_path / "made").exists(), "a refused call left something behind"
     made = convert(own, tmp_path / "made", allow_missing=True)
     assert made["questions"] == {"in": 6, "kept": 4, "excluded": {"image_missing": 1, "no_answer": 1}}
-    lost = {row["id"]: row for row in artifact.read_rows(tmp_path / "made", "excluded")}
+    lost = {row["id"]: row for row in storage.read_rows(tmp_path / "made", "excluded")}
     assert lost["r0"]["question"] == "Is it round?"
     assert (lost["r0"]["reason"], lost["r0"]["source"]) == ("image_missing", "train.json#1")
     assert lost["2"]["reason"] == "no_answer"

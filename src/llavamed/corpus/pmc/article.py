@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from llavamed.artifact import PART
 from llavamed.corpus import jats
 from llavamed.corpus.choose import Choice
 from llavamed.corpus.images import MAX_BYTES
@@ -20,6 +19,7 @@ from llavamed.corpus.pmc.record import Object, Record, object_of, parse
 from llavamed.corpus.pmc.select import Wanted
 from llavamed.corpus.pmc.store import BUCKET, Bucket, newest
 from llavamed.corpus.problem import Problem
+from llavamed.storage import PART
 
 Json = dict[str, Any]
 METADATA_BYTES = 10_000_000

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.console import progress
 from llavamed.corpus.choose import Choice, read_opt_out
 from llavamed.corpus.licences import POLICIES
@@ -98,14 +98,14 @@ def fetch(
 
 def fingerprints(lists: dict[str, Path | None]) -> Json:
     """The lists a call names, by content."""
-    return {name.removesuffix(".txt"): artifact.sha256_file(path) for name, path in lists.items() if path}
+    return {name.removesuffix(".txt"): storage.sha256_file(path) for name, path in lists.items() if path}
 
 
 def keep(job: artifact.Job, lists: dict[str, Path | None]) -> None:
     """Copy the lists a call names into the artifact, unless an earlier run has."""
     for name, path in lists.items():
         if path and not (job.out / name).exists():
-            part = job.out / f".{name}{artifact.PART}"
+            part = job.out / f".{name}{storage.PART}"
             shutil.copyfile(path, part)
             part.replace(job.out / name)
 
@@ -190,7 +190,7 @@ def _select(job: artifact.Job, bucket: Bucket, contact: str) -> _Selection:
             name, manifest = find_inventory(bucket, settings["inventory"])
             rows, facts = read_inventory(bucket, manifest, part, job.work / "inventory")
             pq.write_table(rows, table)
-            artifact.write_json(note, {"inventory": name, **facts})
+            storage.write_json(note, {"inventory": name, **facts})
             shutil.rmtree(job.work / "inventory")
         return _Selection(selected(table), [], source | json.loads(note.read_text()))
     ids = job.out / IDS
@@ -198,7 +198,7 @@ def _select(job: artifact.Job, bucket: Bucket, contact: str) -> _Selection:
         found = search(bucket.client, settings["query"], search_address(settings["endpoint"]), contact)
         if not found:
             raise InputError(f"--query {settings['query']}: PMC has no article that it finds")
-        artifact.write_text(ids, "".join(f"PMC{number}\n" for number in found))
+        storage.write_text(ids, "".join(f"PMC{number}\n" for number in found))
     wanted, bad = read_ids(ids)
     if settings["by"] == "query":
         source |= {"query": settings["query"], "found": len(wanted)}
@@ -270,11 +270,11 @@ def _publish(
     rows = [{**outcome.row, "objects": outcome.objects} for outcome in kept]
     objects = [{**o.row, **entry} for o in kept for entry in o.objects]
     missing = [entry for entry in objects if entry["reason"]]
-    artifact.write_table(job.out / "versions.parquet", rows, VERSIONS)
+    storage.write_table(job.out / "versions.parquet", rows, VERSIONS)
     if left_out:
-        artifact.write_table(job.out / "excluded" / "versions.parquet", left_out, EXCLUDED_VERSIONS)
+        storage.write_table(job.out / "excluded" / "versions.parquet", left_out, EXCLUDED_VERSIONS)
     if missing:
-        artifact.write_table(job.out / "excluded" / "objects.parquet", missing, EXCLUDED_OBJECTS)
+        storage.write_table(job.out / "excluded" / "objects.parquet", missing, EXCLUDED_OBJECTS)
     if previous:
         updates = [*updates, previous.compare(job.out, selection.source, rows, left_out[len(lines) :])]
     for outcome in kept:

@@ -18,8 +18,8 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 
 from llavamed import __version__
-from llavamed.artifact import PART
 from llavamed.corpus.problem import Problem
+from llavamed.storage import PART
 
 T = TypeVar("T")
 CONNECT, READ = 10.0, 30.0  # seconds: to connect; without a byte

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.corpus.problem import Problem
 
 Json = dict[str, Any]
@@ -64,7 +64,7 @@ class Previous:
             try:
                 os.link(source, target)
             except OSError:  # a file system without hard links
-                part = target.with_name(f".{target.name}{artifact.PART}")
+                part = target.with_name(f".{target.name}{storage.PART}")
                 shutil.copy2(source, part)
                 part.replace(target)
         return True
@@ -85,7 +85,7 @@ class Previous:
         ]
         earlier = _rows(self.folder / "removed.parquet")
         if removed or earlier:
-            artifact.write_table(out / "removed.parquet", earlier + removed, REMOVED)
+            storage.write_table(out / "removed.parquet", earlier + removed, REMOVED)
         old = {name: row["etag"] for name, row in self.kept.items()}
         return {
             "source": source,

@@ -9,7 +9,6 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from llavamed.artifact import Json
 from llavamed.console import console
 from llavamed.corpus.problem import Problem
 from llavamed.corpus.schema import SPLITS
@@ -20,6 +19,7 @@ from llavamed.evaluate.benchmarks.read import AGAIN, Record, files, language_of,
 from llavamed.evaluate.looks import Look, alike, look
 from llavamed.evaluate.metrics import CLOSED, OPEN
 from llavamed.evaluate.questions import Question, of_record
+from llavamed.storage import Json
 
 _SHOWN = 10  # examples of a problem in the terminal
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from llavamed import artifact
-from llavamed.artifact import Json
+from llavamed import artifact, storage
 from llavamed.cards import dataset_card
 from llavamed.corpus.jats import file_name
 from llavamed.corpus.problem import Problem
@@ -18,6 +17,7 @@ from llavamed.evaluate.benchmarks.known import BENCHMARKS
 from llavamed.evaluate.benchmarks.read import Record, files, records
 from llavamed.evaluate.questions import of_record
 from llavamed.instruct.schema import CONVERSATIONS
+from llavamed.storage import Json
 
 _NAMES = ("answer_type", "question_type", "organ", "modality", "language")
 SCHEMA = with_features(
@@ -76,11 +76,11 @@ def convert(
 
 def _fingerprints(source: Path, language: str, images: Path | None) -> Json:
     tables = [path for path, _ in files(source)]
-    inputs = {"questions": artifact.fingerprint((path.name, path) for path in tables)}
+    inputs = {"questions": storage.fingerprint((path.name, path) for path in tables)}
     if tables[0].suffix.lower() != ".parquet":
         found = records(source, language=language, images=images)
         pictures = {record.picture: record.file for record in found if record.file}
-        inputs["pictures"] = artifact.fingerprint(pictures.items())
+        inputs["pictures"] = storage.fingerprint(pictures.items())
     return inputs
 
 
@@ -108,7 +108,7 @@ def _write(job: artifact.Job, found: Iterator[Record], parts: dict[str, Part], j
     def flush(split: str) -> None:
         if rows[split]:
             path = job.out / f"data/{split}-{written[split]:05d}.parquet"
-            artifact.write_table(path, rows[split], SCHEMA, repeats=True)
+            storage.write_table(path, rows[split], SCHEMA, repeats=True)
             written[split] += 1
             rows[split] = []
 
@@ -131,7 +131,7 @@ def _write(job: artifact.Job, found: Iterator[Record], parts: dict[str, Part], j
     for split in rows:
         flush(split)
     if excluded:
-        artifact.write_table(job.out / "excluded/questions-00000.parquet", excluded, EXCLUDED)
+        storage.write_table(job.out / "excluded/questions-00000.parquet", excluded, EXCLUDED)
     reasons = dict(sorted(Counter(row["reason"] for row in excluded).items()))
     kept = sum(part["conversations"] for part in splits.values())
     whole: Json = {}

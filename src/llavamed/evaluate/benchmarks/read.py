@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from llavamed import artifact
-from llavamed.artifact import Json
 from llavamed.corpus import dicom
 from llavamed.corpus.images import RANKS, load
 from llavamed.corpus.problem import Problem, printable
@@ -25,6 +24,7 @@ from llavamed.corpus.sources.folder import DICOM
 from llavamed.errors import InputError
 from llavamed.evaluate import rows
 from llavamed.evaluate.metrics import CLOSED, OPEN
+from llavamed.storage import Json
 
 # What a column holds -> the names understood, whatever their case; the first that holds something is taken.
 NAMES = {

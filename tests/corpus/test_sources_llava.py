@@ -83,6 +83,15 @@ def test_lines_of_pmc_oa_with_images_elsewhere(tmp_path):
     assert "PMC212319_Fig3_3.jpg" in excluded(tmp_path / "out")[0]["detail"]
 
 
+def test_images_without_a_suffix_or_a_name_are_counted(tmp_path):
+    images = ["scan", "/", ".", "..", "a.jpg"]
+    path = write(tmp_path / "in", "x.jsonl", [{"image": image, "caption": "A mass."} for image in images], ["a.jpg"])
+    pixels(1).save(tmp_path / "in/scan", "PNG")
+    result = build([path], tmp_path / "out")
+    assert result["figures"]["in"] == len(images)
+    assert rows(tmp_path / "out").keys() == {"scan", "a"}
+
+
 def test_a_folder_that_holds_it(tmp_path):
     path = write(tmp_path / "in", "x.json", [record(10001)], ["images/10001_F1.jpg"])
     (path.parent / "settings.json").write_text("{}")

@@ -101,7 +101,7 @@ def read(record: Json, name: str) -> tuple[Json, str, list[Json]]:
     """
     fields = {key.lower().strip(): value for key, value in record.items()}
     plain = {key: _first(fields, key) for key in NAMES if key not in ("image", "in_text_mention", "kind")}
-    own = file_name(plain["pair_id"] or name)[:200]
+    own = (file_name(plain["pair_id"]) or file_name(name) or "unnamed")[:200]
     text: Json = {key: value for key, value in plain.items() if value and key not in ("patient", "published")}
     match = _PMC.search(plain["pmcid"]) or _PMC.search(f"{own} {fields.get('graphic_ref')}")
     pmcid = match[1] if match else plain["pmcid"] if plain["pmcid"].isdigit() else ""

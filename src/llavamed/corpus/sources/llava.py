@@ -187,7 +187,7 @@ def _entry(record: object, item: Item, where: str) -> Entry:
         record = record | {"caption": answer}
         problem = None if answer else Problem("no_caption", f"{where}: a conversation of several turns")
     image = columns.clean(record.get("image")).removeprefix("./")
-    text, group, kinds = columns.read(record, image.rpartition(".")[0] if image else where)
+    text, group, kinds = columns.read(record, image.rpartition(".")[0] or image or where)
     name = image or f"{text['pair_id']}.jpg"
     try:
         path = _picture(item.folders, name)

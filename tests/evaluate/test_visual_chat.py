@@ -22,6 +22,7 @@ from llavamed.errors import InputError
 from llavamed.evaluate.chat import JOURNAL, evaluate_chat, recount
 from llavamed.evaluate.judge import MODEL_FIRST, ORDERS, REFERENCE_FIRST
 from llavamed.evaluate.relative import ALL, NAMES, marked, scores, table
+from llavamed.train.seen import SEEN, question_key
 
 N = 12
 DOMAINS = ("mri", "ct_scan", "gross")
@@ -370,6 +371,23 @@ def test_the_published_files(data, tmp_path):
     assert result["scores"][ALL]["reference_first"] == [50, 50, 50]
     assert result["scores"][ALL]["model_first"] == [200, 200, 200]
     assert result["scores"][ALL]["same_winner"] == 0
+
+
+def test_what_the_model_had_seen_stands_beside_the_score(files, tmp_path):
+    job = artifact.start(tmp_path / "model", "model", {})
+    row = {"id": "a", "stage": "instruct", "times_seen": 1, "text_tokens": 9, "image_tokens": 4, "image_sha256": "0"}
+    row |= {"image_phash": "0" * 16, "questions": [question_key("What is item 3?")]}
+    storage.write_table(job.out / "seen.parquet", [row], SEEN)
+    artifact.publish(job, counts={})
+    with ChatServer(verdict) as server:
+        seen = judge(server, files, "seen", answered_by=tmp_path / "model")["contamination"]
+        assert judge(server, files, "unknown")["contamination"]["lineage"] == "unknown"
+    assert (seen["pictures"]["n"], seen["questions"]) == (0, {"n": N, "text": 1, "with_picture": 0})
+    assert "no picture is at hand to compare" in seen["sentence"]
+    again = recount(files / "seen")
+    assert again["contamination"] == seen
+    assert "no picture is at hand" in " ".join(shown(again).split())
+    assert recount(files / "seen/data/judgements-00000.parquet")["contamination"]["lineage"] == "unknown"
 
 
 def test_the_command(files, capsys):

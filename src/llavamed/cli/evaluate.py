@@ -106,6 +106,9 @@ def chat(
         typer.Option(metavar="URL", help="An OpenAI-compatible server. Key: OPENAI_API_KEY.", show_default=False),
     ] = None,
     model: Annotated[str | None, typer.Option(help="The judge's name on its server.", show_default=False)] = None,
+    answered_by: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The model that answered, for its lineage.", show_default=False)
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write.", show_default=False)] = None,
     judgements: Annotated[
         Path | None, typer.Option(help="Count these again (folder or file): no judge, no key.", show_default=False)
@@ -138,8 +141,8 @@ def chat(
     elif answers and questions and judge and model and output:
         endpoint = Endpoint(judge, model, concurrency, timeout, rpm, tpm)
         result = evaluate_chat(
-            answers, questions, output, judge=endpoint, captions=captions, max_tokens=max_tokens,
-            allow_missing=allow_missing, force=force,
+            answers, questions, output, judge=endpoint, captions=captions, answered_by=answered_by,
+            max_tokens=max_tokens, allow_missing=allow_missing, force=force,
         )  # fmt: skip
     else:
         raise InputError("evaluate chat needs ANSWERS, --questions, --judge, --model and -o; or --judgements alone")

@@ -18,6 +18,7 @@ from llavamed.endpoint import Endpoint, Outcome, ask
 from llavamed.errors import InputError
 from llavamed.evaluate import predictions
 from llavamed.evaluate.chat_questions import Left, read_questions, say, table_of
+from llavamed.evaluate.contamination import UNKNOWN, contamination
 from llavamed.evaluate.judge import MARKS, ORDERS, PROMPT, REFERENCE_FIRST, Case, problem, read_verdict, request
 from llavamed.evaluate.metrics import OPEN
 from llavamed.evaluate.questions import Question
@@ -64,6 +65,7 @@ def evaluate_chat(
     *,
     judge: Endpoint,
     captions: Path | None = None,
+    answered_by: Path | None = None,
     max_tokens: int = 256,
     allow_missing: bool = False,
     force: bool = False,
@@ -71,8 +73,9 @@ def evaluate_chat(
     """Have `judge` mark the answers of a file beside the references of `questions`; write and return what it said.
 
     Every verdict is in a journal as it arrives, and stays in the folder: none is asked for twice, with `force` neither.
+    `answered_by`: the model that gave the answers, to tell whether it was trained on these questions.
     Returns `{n, of, excluded: {reason: n}, problems: {problem: n} of the answers, judge, scores: see relative.scores,
-    tokens, artifact, hash}`.
+    contamination: see `contamination`, tokens, artifact, hash}`.
 
     Raises:
         InputError: a file is something else; answers and questions do not fit (see `predictions.PROBLEMS`) and not
@@ -97,10 +100,12 @@ def evaluate_chat(
         name: artifact.read_manifest(path)["hash"] if path.is_dir() else storage.sha256_file(path)
         for name, path in files.items()
     }
+    parents = [answered_by] if answered_by and (answered_by / "manifest.json").exists() else []
     before = _journals(folder)
-    job = artifact.start(folder, KIND, settings, inputs=inputs, force=force)
+    job = artifact.start(folder, KIND, settings, inputs=inputs, parents=parents, force=force)
     if job.manifest is None:
         outcomes = _ask(job, judge, cases, max_tokens, before)
+        seen = contamination(answered_by, said)
         judgements = [
             _row(case, order, outcome, judge.model)
             for (case, order), outcome in zip(_pairs(cases), outcomes, strict=True)
@@ -109,6 +114,7 @@ def evaluate_chat(
         result = _count(judgements) | {
             "of": len(cases) + len(left),
             "problems": dict(Counter(sorted(problem for problem, _, _ in paired.problems))),
+            "contamination": seen,
             "tokens": {"prompt": sum(o.tokens[0] for o in outcomes), "completion": sum(o.tokens[1] for o in outcomes)},
         }
         storage.write_table(job.out / "data/judgements-00000.parquet", judgements, JUDGEMENTS)
@@ -148,14 +154,16 @@ def _pairs(cases: Sequence[Case]) -> list[tuple[Case, str]]:
 def recount(path: Path) -> Json:
     """Count the judgements of a folder or file (Parquet, JSON, JSON lines, CSV) again; nobody is asked.
 
-    Returns `{n, of, excluded, judge, scores}`, as `evaluate_chat`.
+    Returns `{n, of, excluded, judge, scores}`, and of a folder `contamination`, as `evaluate_chat`.
 
     Raises:
         InputError: it holds none, or a judgement that cannot be.
     """
     if path.is_dir():
         manifest = artifact.require(path, KIND)
-        return _count(list(storage.read_rows(path))) | {"of": manifest["counts"]["questions"]["in"]}
+        known = json.loads((path / "data/scores.json").read_text(encoding="utf-8")).get("contamination", UNKNOWN)
+        counted = _count(list(storage.read_rows(path)))
+        return counted | {"of": manifest["counts"]["questions"]["in"], "contamination": known}
     judgements = []
     for number, row in enumerate(table_of(path), 1):
         try:
@@ -170,7 +178,7 @@ def recount(path: Path) -> Json:
     twice = [key for key, n in Counter((row["id"], row["order"]) for row in judgements).items() if n > 1]
     if twice:
         raise InputError(f"{path}: {len(twice)} judgements are there twice ({', '.join(twice[0])}): keep one of each")
-    return _count(judgements)
+    return _count(judgements) | {"contamination": UNKNOWN}
 
 
 def _checked(row: Json | Problem) -> Json:

@@ -47,7 +47,7 @@ def contamination(model: Path | None, questions: Sequence[Question]) -> Json:
         InputError: `model` is an artifact, but no model.
     """
     if model is None or not (model / "manifest.json").is_file():
-        return _unknown("nothing tells what the model was trained on")
+        return UNKNOWN
     manifest = artifact.require(model, "model")
     if SEEN not in manifest["files"]:
         return _unknown(f"the model was not trained here: it has no {SEEN}")
@@ -117,11 +117,16 @@ def _unknown(why: str) -> Json:
     return {"lineage": "unknown", "why": why, "sentence": f"Contamination: unknown ({why})."}
 
 
+UNKNOWN = _unknown("nothing tells what the model was trained on")
+
+
 def _sentence(found: Json) -> str:
     pictures, questions = found["pictures"], found["questions"]
     said = (
         f"Contamination: of {pictures['n']:,} pictures {pictures['same']:,} were seen in training"
         f" and {pictures['alike']:,} look like one that was"
+        if pictures["n"]
+        else "Contamination: no picture is at hand to compare"
     )
     if pictures["perhaps"]:
         said += f" ({pictures['perhaps']:,} more may: by hash alone)"

@@ -108,6 +108,7 @@ def table(result: Json) -> Table:
         "relative score, per cent [95 % interval over figures]; order: model first minus reference first; published: "
         "LLaVA-Med's table, GPT-4 as judge, reference first"
     )
+    notes += f"\n{result['contamination']['sentence']}"
     shown = Table(title=title, caption=notes, box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     shown.add_column("", no_wrap=True)
     for heading in ("n", "both orders", "ref.\nfirst", "order", *PUBLISHED):

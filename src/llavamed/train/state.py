@@ -1,42 +1,67 @@
-"""The state of a training run that was killed: weights and AdamW's moments as safetensors, the rest as JSON."""
+"""The state of a training run that was killed, as a distributed checkpoint: each rank writes and reads its shards, and
+another number of ranks can go on.
+
+PyTorch's `.metadata` in it is a pickle: it stays in a job's own folder, is removed with it, and is never exchanged.
+"""
 
 import json
+import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 from llavamed.storage import write_json
+from llavamed.train import parallel
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def save(folder: Path, masters: dict[str, Any], optimizer: Any, log: list[dict[str, Any]], seconds: float) -> None:
-    """Write the state after `len(log)` steps. It counts once `state.json`, written last, names it."""
-    from safetensors.torch import save_file
+    """Write the state after `len(log)` steps; every rank calls it. It counts once `state.json`, written last, names it.
 
-    tensors = dict(masters)
-    for name, weight in masters.items():
-        for moment in ("exp_avg", "exp_avg_sq"):
-            tensors[f"{moment}:{name}"] = optimizer.state[weight][moment]
-    folder.mkdir(exist_ok=True)
-    file = f"{len(log)}.safetensors"
-    save_file({name: tensor.detach().cpu() for name, tensor in tensors.items()}, folder / file)
-    write_json(folder / "state.json", {"file": file, "log": log, "seconds": seconds})
-    for old in folder.glob("*.safetensors"):
-        if old.name != file:
-            old.unlink()
+    masters: float32 weights by name, sharded or not.
+    """
+    tensors = {name: weight.detach() for name, weight in masters.items()}
+    for moment in MOMENTS:
+        tensors |= {f"{moment}:{name}": optimizer.state[weight][moment] for name, weight in masters.items()}
+    name = str(len(log))
+    _checkpoint("save", tensors, folder / name)
+    if parallel.first():
+        write_json(folder / "state.json", {"folder": name, "log": log, "seconds": seconds})
+        _keep(folder, name)
 
 
 def restore(folder: Path, masters: dict[str, Any], optimizer: Any) -> tuple[list[dict[str, Any]], float]:
     """Put a saved state, if there is one, into `masters` and `optimizer`: the log so far and the seconds spent."""
     import torch
-    from safetensors.torch import load_file
 
     if not (folder / "state.json").exists():
+        if parallel.first():
+            _keep(folder, "")
         return [], 0.0
     state = json.loads((folder / "state.json").read_text())
-    tensors = load_file(folder / state["file"])
+    if parallel.first():
+        _keep(folder, state["folder"])
+    tensors = {name: weight.detach() for name, weight in masters.items()}
+    for moment in MOMENTS:
+        tensors |= {f"{moment}:{name}": torch.zeros_like(weight.detach()) for name, weight in masters.items()}
+    _checkpoint("load", tensors, folder / state["folder"])
     for name, weight in masters.items():
-        weight.data.copy_(tensors[name])
-        optimizer.state[weight] = {
-            "step": torch.tensor(float(len(state["log"]))),
-            **{moment: tensors[f"{moment}:{name}"].to(weight.device) for moment in ("exp_avg", "exp_avg_sq")},
-        }
+        step = torch.tensor(float(len(state["log"])), device=weight.device)
+        optimizer.state[weight] = {"step": step} | {moment: tensors[f"{moment}:{name}"] for moment in MOMENTS}
     return state["log"], state["seconds"]
+
+
+def _checkpoint(verb: str, tensors: dict[str, Any], folder: Path) -> None:
+    import torch.distributed.checkpoint as dcp
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it is done without other processes
+        getattr(dcp, verb)(tensors, checkpoint_id=folder, no_dist=parallel.world() == 1)
+
+
+def _keep(folder: Path, name: str) -> None:
+    """Remove what older states, or one that was killed while it was written, left."""
+    for old in folder.glob("*/"):
+        if old.name != name:
+            shutil.rmtree(old)

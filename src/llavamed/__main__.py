@@ -1,0 +1,5 @@
+"""`python -m llavamed`, which is how `torchrun -m llavamed` starts it."""
+
+from llavamed.cli import main
+
+main()

@@ -11,19 +11,21 @@ import json
 import os
 import random
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from itertools import islice
 from pathlib import Path
 from time import time
-from typing import Any
 from urllib.parse import urlsplit
 
+from llavamed import __version__
 from llavamed.console import console, progress
 from llavamed.errors import InputError, Unfinished
 from llavamed.journal import Journal
 from llavamed.pace import Pace, now
+from llavamed.post import Poster, Reply
 from llavamed.storage import Json
 
 KEY = "OPENAI_API_KEY"
@@ -131,8 +133,7 @@ def ask(
     wrong with a reply ("" if nothing); the model is then told so and asked again, up to REMINDERS times.
 
     Raises:
-        InputError: nothing answers there, or wrongly; the key, the model or the path is wrong; all is refused; `openai`
-            is not installed.
+        InputError: nothing answers there, or wrongly; the key, the model or the path is wrong; all is refused.
         Unfinished: some were not answered this time. What was answered is kept.
     """
     book = Journal(journal)
@@ -144,21 +145,24 @@ def _outcomes(
     model: str, requests: Collection[Request], book: Journal, check: Callable[[str], str]
 ) -> Iterator[Outcome]:
     for request in requests:
-        body, outcome = _next(request, model, book, check)
-        if body is None:
+        step, outcome = _next(request, model, book, check)
+        if step is None:
             yield outcome
     book.close()
 
 
-def _next(request: Request, model: str, book: Journal, check: Callable[[str], str]) -> tuple[Json | None, Outcome]:
-    """What is still to be sent for `request` (None: nothing), and its outcome so far."""
+def _next(
+    request: Request, model: str, book: Journal, check: Callable[[str], str]
+) -> tuple[tuple[str, Json] | None, Outcome]:
+    """What is still to be sent for `request`, with its key (None: nothing), and its outcome so far."""
     body = request.body(model)
     outcome = Outcome(request.id)
     prompt = completion = 0
     while True:
-        fact = book.get(_key(request.id, body))
+        key = _key(request.id, body)
+        fact = book.get(key)
         if fact is None:
-            return body, outcome
+            return (key, body), outcome
         if "refused" in fact:
             return None, Outcome(request.id, outcome.text, "refused", fact["refused"], outcome.replies)
         prompt, completion = prompt + fact["tokens"][0], completion + fact["tokens"][1]
@@ -187,26 +191,19 @@ async def _ask_all(
     done = len(requests) - sum(1 for _ in waiting()) if len(book) else 0
     if done == len(requests):
         return
-    openai = _openai()
-    http = openai.DefaultAsyncHttpxClient(follow_redirects=False)
-    key = os.environ.get(KEY) or "none"
-    with progress(label, len(requests), "answers", done=done) as advance:
-        async with openai.AsyncOpenAI(
-            api_key=key, base_url=endpoint.base, max_retries=0, timeout=endpoint.timeout, http_client=http
-        ) as client:
-            run = _Run(endpoint, client, book, check, advance)
-            left = waiting()
-            await run.work(islice(left, 1))  # the first alone: a wrong call is seen at once
-            await asyncio.gather(*(run.work(left) for _ in range(endpoint.concurrency)))
-            await run.finish()
-
-
-def _openai() -> Any:
-    try:
-        import openai
-    except ImportError:
-        raise InputError("an endpoint needs the package openai: pip install 'llavamed[endpoint]'") from None
-    return openai
+    key = os.environ.get(KEY)
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "User-Agent": f"llavamed/{__version__}",
+    }
+    poster = Poster(f"{endpoint.base}/chat/completions", headers | ({"Authorization": f"Bearer {key}"} if key else {}))
+    with progress(label, len(requests), "answers", done=done) as advance, closing(poster):
+        run = _Run(endpoint, poster, book, check, advance)
+        left = waiting()
+        await run.work(islice(left, 1))  # the first alone: a wrong call is seen at once
+        await asyncio.gather(*(run.work(left) for _ in range(endpoint.concurrency)))
+        await run.finish()
 
 
 class _Again(Exception):
@@ -232,9 +229,14 @@ class _Run:
     """The requests of one run: what they share is how the server behaves."""
 
     def __init__(
-        self, endpoint: Endpoint, client: Any, book: Journal, check: Callable[[str], str], advance: Callable[..., None]
+        self,
+        endpoint: Endpoint,
+        poster: Poster,
+        book: Journal,
+        check: Callable[[str], str],
+        advance: Callable[..., None],
     ) -> None:
-        self.endpoint, self.client, self.book, self.check, self.advance = endpoint, client, book, check, advance
+        self.endpoint, self.poster, self.book, self.check, self.advance = endpoint, poster, book, check, advance
         self.answered = len(book) > 0
         self.reached = False
         self.without: set[str] = set()
@@ -249,11 +251,12 @@ class _Run:
     async def work(self, requests: Iterator[Request]) -> None:
         """Ask one after another until there are none left."""
         for request in requests:
-            while (body := _next(request, self.endpoint.model, self.book, self.check)[0]) is not None:
+            while (step := _next(request, self.endpoint.model, self.book, self.check)[0]) is not None:
+                key, body = step
                 try:
                     fact = await self._answer(body)
                 except _Refused as error:
-                    await self._refuse({"key": _key(request.id, body), "id": request.id, "refused": str(error)})
+                    await self._refuse({"key": key, "id": request.id, "refused": str(error)})
                     self.advance()
                     break
                 except _Again as error:
@@ -261,7 +264,7 @@ class _Run:
                     break
                 self.answered, self.lost_in_a_row = True, 0
                 held, self.held = self.held, []
-                await self.book.record(*held, {"key": _key(request.id, body), "id": request.id} | fact)
+                await self.book.record(*held, {"key": key, "id": request.id} | fact)
             else:
                 self.advance()
 
@@ -316,29 +319,23 @@ class _Run:
 
     async def _post(self, body: Json) -> Json:
         """Raises _Refused, _Again; InputError, Unfinished: no request can be answered."""
-        openai = _openai()
-        from httpx2 import Response  # what openai's client is made of
-
         sent = {name: value for name, value in body.items() if name not in self.without}
         if "max_tokens" in self.without:
             sent["max_completion_tokens"] = body["max_tokens"]
         try:
             async with asyncio.timeout(self.endpoint.timeout):
-                # Not `chat.completions.create`, which walks through every message: a third of the time of a request.
-                response = await self.client.post("/chat/completions", body=sent, cast_to=Response)
+                reply = await self.poster.post(json.dumps(sent, ensure_ascii=False).encode())
             self.reached = True
-            fact = _read(response.content)
-        except openai.APIStatusError as error:
-            self.reached = True
-            return await self._status(error, sent, body)
-        except (TimeoutError, openai.APITimeoutError):
+            if reply.status >= 300:
+                return await self._status(reply, sent, body)
+            fact = _read(reply.body)
+        except TimeoutError:
             why = f"no answer within {self.endpoint.timeout:g} s: allow it more time"
             raise _Again(why, tries=TRIES if self.answered else FEW_TRIES) from None
-        except openai.APIConnectionError as error:
-            why = str(error.__cause__ or error)
+        except OSError as error:
             if self.reached:
-                raise _Again(f"the connection broke ({why})") from None
-            raise _Wrong(f"nothing answers there ({why}): start the server, or correct the URL") from None
+                raise _Again(f"the connection broke ({error})") from None
+            raise _Wrong(f"nothing answers there ({error}): start the server, or correct the URL") from None
         except ValueError:
             if self.answered:
                 raise _Again("an answer that was no chat completion") from None
@@ -348,25 +345,26 @@ class _Run:
         self.used, self.guessed = self.used + sum(fact["tokens"]), self.guessed + _estimate(body)
         return fact | {"without": sorted(self.without)}
 
-    async def _status(self, error: Any, sent: Json, body: Json) -> Json:
+    async def _status(self, reply: Reply, sent: Json, body: Json) -> Json:
         """What to do about an answer with an error status."""
-        status, said = error.status_code, _message(error)
-        wait = _retry_after(error.response.headers)
+        status, error = reply.status, _error(reply.body)
+        said, code = error["message"], f"{error['code']} {error['type']}"
+        wait = _retry_after(reply.headers)
         if status == 401 or (status == 403 and not self.answered):
             raise InputError(f"{self.endpoint.base}: {status} {said}: set {KEY} to a key that it takes")
         if status == 404:
             raise InputError(f"{self.endpoint.base}: 404 {said}: correct the URL or the model ({self.endpoint.model})")
         if 300 <= status < 400:
-            to = error.response.headers.get("location", "elsewhere")
+            to = reply.headers.get("location", "elsewhere")
             raise InputError(f"{self.endpoint.base}: it sends on to {to}: name that URL if you trust it")
-        if status == 429 and "insufficient_quota" in f"{error.code} {error.type}":
+        if status == 429 and "insufficient_quota" in code:
             raise self._unfinished(f"429 {said}: the account is used up")
         if wait > LONGEST_WAIT:
             raise self._unfinished(f"{status} {said}: it asks to come back in {wait / 60:.0f} minutes")
         if status in (408, 409, 425, 429) or status >= 500:
             raise _Again(f"{status} {said}", wait)
         for name in _OPTIONAL:
-            if name in sent and name in f"{error.param} {said}" and _UNSUPPORTED.search(f"{error.code} {said}"):
+            if name in sent and name in f"{error['param']} {said}" and _UNSUPPORTED.search(f"{code} {said}"):
                 self.without.add(name)
                 console.print(f"{self.endpoint.base} does not take {name}: left out", highlight=False, soft_wrap=True)
                 return await self._post(body)
@@ -409,15 +407,21 @@ def _read(content: bytes) -> Json:
     return {"text": text, "finish": finish, "model": name, "tokens": tokens}
 
 
-def _message(error: Any) -> str:
-    """What the server says about it, in one line, without the key."""
-    said = error.body.get("message") if isinstance(error.body, dict) else error.response.text
-    said = " ".join(str(said or "").split())[:300]
-    key = os.environ.get(KEY)
-    return said.replace(key, "***") if key else said
+def _error(content: bytes) -> dict[str, str]:
+    """What the server says about it: message (one line, without the key), code, type and param."""
+    text = content.decode("utf-8", "replace")
+    try:
+        found = json.loads(text)
+        found = found.get("error", found)
+        said = {"message": found} if isinstance(found, str) else dict(found)
+    except (ValueError, TypeError, AttributeError):
+        said = {"message": text}
+    error = {name: str(said.get(name) or "") for name in ("message", "code", "type", "param")}
+    message, key = " ".join(error["message"].split())[:300], os.environ.get(KEY)
+    return error | {"message": message.replace(key, "***") if key else message}
 
 
-def _retry_after(headers: Any) -> float:
+def _retry_after(headers: Mapping[str, str]) -> float:
     """Seconds to wait, as Retry-After has them: a number, or a date. 0: not said."""
     value = headers.get("retry-after", "")
     try:

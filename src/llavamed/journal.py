@@ -18,7 +18,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._places: dict[str, tuple[int, int]] = {}  # key -> first byte, length
+        self._places: dict[str, int] = {}  # key -> first byte << 32 | length: half of what a pair takes
         self._stream = path.open("a+b")
         self._end = self._read()
         self._stream.truncate(self._end)
@@ -33,7 +33,7 @@ class Journal:
             if not line.endswith(b"\n"):
                 break
             with contextlib.suppress(ValueError, TypeError, KeyError):
-                self._places[json.loads(line)["key"]] = (end, len(line))
+                self._places[json.loads(line)["key"]] = end << 32 | len(line)
             end += len(line)
         return end
 
@@ -45,10 +45,10 @@ class Journal:
 
     def get(self, key: str) -> Json | None:
         """The fact with that key, read from disk."""
-        if key not in self._places:
+        place = self._places.get(key)
+        if place is None:
             return None
-        begin, length = self._places[key]
-        fact: Json = json.loads(os.pread(self._stream.fileno(), length, begin))
+        fact: Json = json.loads(os.pread(self._stream.fileno(), place & 0xFFFFFFFF, place >> 32))
         return fact
 
     async def record(self, *facts: Json) -> None:
@@ -61,7 +61,7 @@ class Journal:
             if batch:  # else another one has written ours with its own
                 await asyncio.to_thread(self._write, b"".join(line for _, line in batch))
                 for key, line in batch:
-                    self._places[key] = (self._end, len(line))
+                    self._places[key] = self._end << 32 | len(line)
                     self._end += len(line)
 
     def _write(self, lines: bytes) -> None:

@@ -17,7 +17,6 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def server():
-    pytest.importorskip("openai")
     with local_llm() as url:
         yield url
 

@@ -93,6 +93,13 @@ def test_a_missing_source_stops_before_any_work(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_model_that_no_backbone_builds_is_said_before_any_work(tmp_path):
+    recipe = read_recipe(TINY.with_name("llava-med-7b.yaml"))
+    with pytest.raises(InputError, match=r"llava-med-7b-start does not exist: .*no backbone builds it"):
+        run(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def is_at_work(folder: Path, step: str) -> bool:
     return (folder / step / ".job").exists() or (folder / step / "manifest.json").exists()
 

@@ -1,7 +1,7 @@
 """Typed recipes: the settings of a whole run, in YAML."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -39,26 +39,38 @@ class Corpus(_Part):
 class Model(_Part):
     """What the assistant is made of."""
 
-    backbone: Annotated[str, Field(description="smol, or tiny (random weights, for tests)")]
+    backbone: Annotated[str | None, Field(description="smol, or tiny (random weights, for tests)")] = None
+    folder: Annotated[
+        Path | None, Field(description="instead of a backbone: a LLaVA model, relative to the recipe")
+    ] = None
     image_size: Annotated[int, Field(ge=28, description="side of the picture the model sees, in pixels")] = 84
 
     @field_validator("backbone")
     @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in BACKBONES:
+    def _known(cls, name: str | None) -> str | None:
+        if name is not None and name not in BACKBONES:
             raise ValueError(f"unknown backbone {name}; there are: {', '.join(sorted(BACKBONES))}")
         return name
 
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.backbone is None) == (self.folder is None):
+            raise ValueError("name either a backbone or a folder")
+        return self
+
 
 class Training(_Part):
-    """The two stages, each named by its key."""
+    """The stages, each named by its key."""
 
     align: Stage
     instruct: Stage
+    finetune: Annotated[Stage | None, Field(description="on the questions of a benchmark; not part of a run")] = None
 
     @model_validator(mode="before")
     @classmethod
     def _named(cls, stages: Any) -> Any:
+        if not isinstance(stages, dict):
+            return stages
         return {key: {"name": key, **stage} if isinstance(stage, dict) else stage for key, stage in stages.items()}
 
 
@@ -87,11 +99,11 @@ class Recipe(_Part):
     )
 
     def stage(self, name: str) -> Stage:
-        """The settings of one training stage. Raises InputError for an unknown name."""
-        if name not in Training.model_fields:
-            raise InputError(f"--stage {name} is unknown: there are {' and '.join(Training.model_fields)}")
-        stage: Stage = getattr(self.train, name)
-        return stage
+        """The settings of one training stage. Raises InputError for one that the recipe has not."""
+        stages: dict[str, Stage] = {key: stage for key, stage in self.train if stage}
+        if name not in stages:
+            raise InputError(f"the recipe {self.name} has no stage {name}: there are {', '.join(stages)}")
+        return stages[name]
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -108,10 +120,7 @@ def read_recipe(path: Path) -> Recipe:
     except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "recipe"
-        what = "unknown key: remove it or mend its name" if first["type"] == "extra_forbidden" else first["msg"]
-        raise InputError(f"{path}: {key}: {what}") from None
+        raise InputError(f"{path}: {_first(error)}") from None
     beside, corpus = path.parent, recipe.corpus
     articles = recipe.articles if recipe.articles == "sample" else [beside / source for source in recipe.articles]
     profile = recipe.profile and beside / recipe.profile
@@ -121,4 +130,23 @@ def read_recipe(path: Path) -> Recipe:
         "against": tuple(beside / source for source in corpus.against),
     }
     corpus = corpus.model_copy(update=paths)
-    return recipe.model_copy(update={"articles": articles, "profile": profile, "corpus": corpus})
+    model = recipe.model.model_copy(update={"folder": recipe.model.folder and beside / recipe.model.folder})
+    return recipe.model_copy(update={"articles": articles, "profile": profile, "corpus": corpus, "model": model})
+
+
+def _first(error: ValidationError) -> str:
+    """The first mistake: its key, what is wrong, and what is possible."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "recipe"
+    if first["type"] != "extra_forbidden":
+        return f"{key}: {first['msg'].removeprefix('Value error, ')}"
+    return f"{key}: unknown key: remove it, or name one of {', '.join(_keys(first['loc'][:-1]))}"
+
+
+def _keys(place: tuple[int | str, ...]) -> list[str]:
+    """The keys that a recipe may have at `place`."""
+    model: Any = Recipe
+    for name in place:
+        kind = model.model_fields[name].annotation
+        model = next(one for one in (kind, *get_args(kind)) if hasattr(one, "model_fields"))
+    return [name for name in model.model_fields if not (model is Stage and name == "name")]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from llavamed import storage
+from llavamed import artifact, storage
 from llavamed.console import console
 from llavamed.errors import InputError
 from llavamed.recipe import Recipe
@@ -20,8 +20,9 @@ def run(
 ) -> dict[str, Any]:
     """Run `recipe` in `folder`, on `articles` instead of its own if given; a finished step is not done again.
 
-    Writes the artifacts articles, corpus, alignment, conversations, backbone, aligned, assistant and scores, then
-    summary.md, summary.json and report.html. Returns each step's result by the name of its folder, and the page.
+    Writes the artifacts articles, corpus, alignment, conversations, backbone (none where the recipe names a model's
+    folder), aligned, assistant and scores, then summary.md, summary.json and report.html. Returns each step's result by
+    the name of its folder, and the page.
 
     Raises:
         InputError: from the step whose input is wrong; the sources are looked at before the first one starts.
@@ -42,6 +43,9 @@ def run(
     corpus, conversations, assistant = folder / "corpus", folder / "conversations", folder / "assistant"
     done = {}
 
+    start = recipe.model.folder or folder / "backbone"
+    if recipe.model.folder:
+        _check(recipe.name, recipe.model.folder)
     sources = articles or recipe.articles
     if sources == "sample":
         _say("articles")
@@ -50,9 +54,9 @@ def run(
     for source in sources:
         if not Path(source).exists():
             raise InputError(f"{source} does not exist: name articles with --articles")
-    # Before the long work: its weights may have to be fetched.
-    _say("backbone")
-    done["backbone"] = build_model(recipe.model.backbone, folder / "backbone", image_size=size, seed=seed, **common)
+    if recipe.model.backbone:  # before the long work: its weights may have to be fetched
+        _say("backbone")
+        done["backbone"] = build_model(recipe.model.backbone, start, image_size=size, seed=seed, **common)
     _say("corpus")
     chosen = recipe.corpus.model_dump()
     how = {name: chosen.pop(name) for name in ("images", "max_side", "panels", "duplicates", "opt_out", "against")}
@@ -63,7 +67,7 @@ def run(
     done["conversations"] = generate_template(corpus, conversations, seed=seed, workers=workers, **common)
     common["device"] = device
     _say("aligned")
-    done["aligned"] = train(folder / "backbone", folder / "alignment", folder / "aligned", stages.align, **common)
+    done["aligned"] = train(start, folder / "alignment", folder / "aligned", stages.align, **common)
     _say("assistant")
     done["assistant"] = train(folder / "aligned", conversations, assistant, stages.instruct, **common)
     asked = dict(recipe.evaluate)
@@ -81,6 +85,15 @@ def run(
     if not page.exists() or page.read_text(encoding="utf-8") != text:
         storage.write_text(page, text)
     return {**done, "report": str(page)}
+
+
+def _check(recipe: str, model: Path) -> None:
+    if not model.is_dir():
+        raise InputError(
+            f"{model} does not exist: the recipe {recipe} starts from a LLaVA model in that folder, and no backbone "
+            "builds it: put the model there, or name a backbone in the recipe"
+        )
+    artifact.require(model, "model")
 
 
 def _say(step: str) -> None:

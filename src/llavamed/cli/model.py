@@ -32,7 +32,7 @@ def model_build(
 
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe: YAML.")],
-    stage: Annotated[str, typer.Option(help="`align` (projector) or `instruct` (projector + language model).")],
+    stage: Annotated[str, typer.Option(help="`align`, `instruct` or `finetune`, as the recipe has it.")],
     model: Annotated[Path, typer.Option(help="The model to start from.")],
     data: Annotated[Path, typer.Option(help="The conversations to train on.")],
     output: Output,

@@ -1,4 +1,4 @@
-"""Train a LLaVA checkpoint on conversations: the projector alone (align), or with the language model (instruct)."""
+"""Train a LLaVA checkpoint on conversations: the parts that a stage names."""
 
 import json
 import math
@@ -19,9 +19,6 @@ from llavamed.train.stage import Stage
 from llavamed.train.tokens import IGNORE
 
 SAVE_SECONDS = 60.0  # between two saved states
-CLIP = 1.0  # largest norm of a step's gradient
-PROJECTOR, LANGUAGE = ("model.multi_modal_projector.",), ("model.language_model.", "lm_head.")
-TRAINED = {"align": PROJECTOR, "instruct": PROJECTOR + LANGUAGE}
 
 
 def train(
@@ -40,10 +37,15 @@ def train(
     """
     start = artifact.require(model, "model")
     artifact.require(data, "conversations")
+    if stage.vision.train != "frozen":
+        raise InputError(f"vision: {stage.vision.train}: the vision tower cannot be trained yet: freeze it")
+    if start.get("backbone", {}).get("projector") == "new" and stage.projector.train != "full":
+        raise InputError(f"{model} has a new projector: train it first, projector: full")
     if not storage.has_rows(data, "train"):
         raise InputError(f"{data} has no conversation in its train split: build it from more articles")
     weights = sum(file["bytes"] for name, file in start["files"].items() if name.endswith(".safetensors"))
-    needs = weights * (14 if stage.name == "instruct" else 2)  # two saved states of three float32 each, and the result
+    whole = "full" in (stage.language.train, stage.vision.train)
+    needs = weights * (14 if whole else 2)  # two saved states of three float32 each, and the result
     job = artifact.start(folder, "model", stage.model_dump(), parents=[model, data], force=force, needs_bytes=needs)
     try:
         manifest = job.manifest or _train(job, model, data, stage, device, start)
@@ -61,32 +63,28 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: 
 
     from llavamed.model import checkpoint
     from llavamed.model.device import fast_bf16, pick
-    from llavamed.train import projector
+    from llavamed.train import parts, projector
     from llavamed.train.data import read
 
     device = pick(device)
     bf16 = stage.precision == "bf16" or (stage.precision == "auto" and fast_bf16(device))
     net, processor = checkpoint.load(model, device=device)
-    net.requires_grad_(False)
-    trained = {n: p for n, p in net.named_parameters() if n.startswith(TRAINED[stage.name])}
+    trained = parts.choose(net, stage)
     # AdamW works on float32 copies: bfloat16 weights would lose updates smaller than 1/256 of them.
     masters = {name: parameter.detach().float().clone() for name, parameter in trained.items()}
     spread = net.get_input_embeddings().weight.float().std().item()
     net.to(torch.bfloat16 if bf16 else torch.float32)
     found = read(data, net, processor, stage.max_length)
     if start.get("backbone", {}).get("projector") == "new":
-        of_projector = {n.removeprefix(PROJECTOR[0]): w for n, w in masters.items() if n.startswith(PROJECTOR)}
+        prefix = parts.PREFIXES["projector"][0]
+        of_projector = {n.removeprefix(prefix): weight for n, weight in masters.items() if n.startswith(prefix)}
         projector.fit(of_projector, list(found.features.values()), spread)
-    for name, parameter in trained.items():
-        parameter.requires_grad_(True)
+    for name in trained:
         masters[name].grad = torch.zeros_like(masters[name])
     log, tokens, seconds = _run(job, net, trained, masters, found, stage, processor.tokenizer.pad_token_id)
 
     result, processor = checkpoint.load(model)  # as it was stored: what is frozen stays as it was, bit for bit
-    with torch.no_grad():
-        for name, parameter in result.named_parameters():
-            if name in masters:
-                parameter.copy_(masters[name])
+    parts.write(masters, result, stage)
     checkpoint.save(result, processor, job.out)
     lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in log)
     storage.write_text(job.out / "loss.jsonl", lines)
@@ -110,7 +108,7 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: 
     return artifact.publish(
         job,
         counts={"conversations": {"in": kept + lost.total(), "kept": kept, "excluded": dict(sorted(lost.items()))}},
-        card=_card(training, start),
+        card=_card(training, parts.describe(stage), start),
         backbone={**start.get("backbone", {}), "projector": "trained"},
         training=training,
     )
@@ -122,15 +120,13 @@ def _run(
     """All steps, from the last saved state on: the log, the tokens computed and the seconds it took."""
     import torch
 
-    from llavamed.train import state
+    from llavamed.train import parts, state
     from llavamed.train.data import collate, rate, schedule
 
     lengths = [len(example.ids) for example in found.examples]
     batches = schedule(lengths, stage.batch_size, stage.epochs, stage.seed)
     sizes = [len(batch) * max(lengths[index] for index in batch) for batch in batches]
-    optimizer = torch.optim.AdamW(
-        masters.values(), lr=stage.learning_rate, betas=(0.9, 0.999), weight_decay=stage.weight_decay, fused=True
-    )
+    optimizer = torch.optim.AdamW(parts.groups(masters, stage), betas=(0.9, 0.999), fused=True)
     log, before = state.restore(job.work / "state", masters, optimizer)
     _hand_over(masters, trained)
     begun = saved = time.monotonic()
@@ -144,9 +140,10 @@ def _run(
             for name, parameter in trained.items():  # into the same memory at every step: new pages are slow to get
                 masters[name].grad.copy_(parameter.grad)
                 parameter.grad.zero_()
-            norm = torch.nn.utils.clip_grad_norm_(masters.values(), CLIP)
+            norm = torch.nn.utils.clip_grad_norm_(masters.values(), stage.max_grad_norm)
+            for group in optimizer.param_groups:
+                group["lr"] = rate(step, len(batches), group["peak"], stage.warmup)
             lr = rate(step, len(batches), stage.learning_rate, stage.warmup)
-            optimizer.param_groups[0]["lr"] = lr
             optimizer.step()
             _hand_over(masters, trained)
             useful = sum(lengths[index] for index in batches[step])
@@ -184,8 +181,7 @@ def token_loss(model: Any, ids: Any, labels: Any, features: Any) -> Any:
     return F.cross_entropy(logits.float(), targets[said])
 
 
-def _card(training: Json, start: Json) -> str:
-    what = "projector" if training["name"] == "align" else "projector and language model"
+def _card(training: Json, what: str, start: Json) -> str:
     parts = (start.get("backbone") or {}).get("parts", [])
     lines = [
         "---",

@@ -99,6 +99,34 @@ def test_ticks_are_round_and_hold_the_range(low: float, width: float):
     assert len(set(pages._labels(ticks))) == len(ticks)
 
 
+@pytest.mark.parametrize(
+    ("top", "unit", "labels"),
+    [
+        (2e-5, " (10⁻⁵)", ["0.0", "0.5", "1.0", "1.5", "2.0"]),
+        (2e5, " (10⁵)", ["0.0", "0.5", "1.0", "1.5", "2.0"]),
+        (2e4, "", ["0", "5,000", "10,000", "15,000", "20,000"]),
+        (0.02, "", ["0.000", "0.005", "0.010", "0.015", "0.020"]),
+    ],
+)
+def test_an_axis_counts_small_and_large_numbers_in_powers_of_ten(top: float, unit: str, labels: list[str]):
+    chart = html.fromstring(pages.lines("Rate", {"a": [(0, 0.0), (9, top)]}, "step", "rate"))
+    assert chart.xpath("//p[@class='y-label']/text()") == [f"rate{unit}"]
+    assert chart.xpath("//svg[@class='y-axis']/text/text()") == labels
+
+
+def test_a_running_mean_stands_at_the_middle_of_its_steps():
+    points = [(n, float(n % 4)) for n in range(1, 101)]
+    assert pages.with_mean(points)["mean of 4 steps"] == [(n - 1.5, 1.5) for n in range(4, 101)]
+    assert list(pages.with_mean(points[:49])) == ["each step"]
+
+
+def test_only_a_page_that_is_asked_to_loads_itself_anew():
+    assert 'http-equiv="refresh"' not in everything("a")
+    page = pages.page("A", [], refresh=7)
+    check_safe(page)
+    assert html.document_fromstring(page).xpath("//meta[@http-equiv='refresh']/@content") == ["7"]
+
+
 def test_curve_runs_from_corner_to_corner():
     chart = pages.lines("Loss", {"a": [(0, 10.0), (50, float("nan")), (100, 0.0)]}, "step", "loss")
     assert 'points="0,0 1000,1000"' in chart

@@ -14,7 +14,7 @@ from llavamed.evaluate.questions import questions_of
 from llavamed.evaluate.score import publish
 from llavamed.instruct.align import align
 from llavamed.instruct.template import generate_template
-from llavamed.report import FOLDERS, _curves, report
+from llavamed.report import FOLDERS, report
 from page_checks import check_safe
 from small_corpus import figure, figures, write_corpus
 
@@ -121,7 +121,6 @@ def test_loss_curves(page: str):
     assert len(charts) == 2
     points = charts[1].xpath(".//polyline/@points")
     assert [len(line.split()) for line in points] == [120, 117]  # each step, and its mean over 4
-    assert _curves([(n, 2.0) for n in range(1, 101)])["mean of 4 steps"] == [(n - 1.5, 2.0) for n in range(4, 101)]
     assert re.search(r"assistant\s+120\s+840\s+0.001\s+5.000\s+4.008", section(page, "Training").text_content())
 
 

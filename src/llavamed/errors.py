@@ -7,3 +7,7 @@ class InputError(Exception):
 
 class Unfinished(Exception):
     """Part of the work could not be done this time, and the same command goes on with it. Exit code 1."""
+
+
+class Failed(Exception):
+    """The work failed, and the message is one line that says why and what helps. Exit code 1."""

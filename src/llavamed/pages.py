@@ -26,6 +26,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 SIDE = 320  # pixels of a thumbnail
 QUALITY = 80  # of its JPEG
 POINTS = 400  # of a drawn curve; longer ones are drawn through the means of equal stretches
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SHAPES = (
     "M0-5A5 5 0 1 1 0 5A5 5 0 1 1 0-5z",  # circle
     "M-4.4-4.4H4.4V4.4H-4.4z",  # square
@@ -59,12 +60,12 @@ class Picture(NamedTuple):
     height: int
 
 
-def page(title: str, sections: Sequence[tuple[str, Sequence[Markup]]], subtitle: str = "") -> str:
-    """A whole page. `sections`: (heading, parts)."""
+def page(title: str, sections: Sequence[tuple[str, Sequence[Markup]]], subtitle: str = "", refresh: int = 0) -> str:
+    """A whole page. `sections`: (heading, parts). `refresh`: seconds after which a browser loads it anew; 0: never."""
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return _environment().get_template("page.html").render(
-        title=title, subtitle=subtitle, sections=sections, version=__version__,
+        title=title, subtitle=subtitle, sections=sections, version=__version__, refresh=refresh,
         style=Markup(style), style_hash=f"sha256-{digest}",  # noqa: S704 - our own file
     )  # fmt: skip
 
@@ -111,7 +112,10 @@ def bars(title: str, counts: Mapping[str, int], head: str = "value") -> Markup:
 
 
 def lines(title: str, series: Mapping[str, Sequence[tuple[float, float]]], x_label: str, y_label: str) -> Markup:
-    """Curves of (x, y) points on common axes; points that are not finite are left out. At most four series."""
+    """Curves of (x, y) points on common axes; points that are not finite are left out. At most four series.
+
+    Where y is very small or large, its axis counts a power of ten, which stands beside `y_label`.
+    """
     drawn = {
         name: _thin([(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)])
         for name, points in series.items()
@@ -121,6 +125,8 @@ def lines(title: str, series: Mapping[str, Sequence[tuple[float, float]]], x_lab
         return note(f"{title}: nothing to draw.")
     xs, ys = ([point[axis] for points in drawn.values() for point in points] for axis in (0, 1))
     x_ticks, y_ticks = _ticks(min(xs), max(xs)), _ticks(min(ys), max(ys))
+    power = _power(y_ticks)
+    unit = f" (10{str(power).translate(RAISED)})" if power else ""
     left, right, low, high = x_ticks[0], max(xs), y_ticks[0], y_ticks[-1]
     paths = [
         (name, " ".join(f"{_share(x, left, right, 1000)},{_share(y, high, low, 1000)}" for x, y in points))
@@ -128,10 +134,23 @@ def lines(title: str, series: Mapping[str, Sequence[tuple[float, float]]], x_lab
     ]
     said = "; ".join(f"{name} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for name, points in drawn.items())
     return _part(
-        "lines", title, f"{title}. {y_label} against {x_label}: {said}", x_label, y_label,
+        "lines", title, f"{title}. {y_label} against {x_label}: {said}", x_label, y_label + unit,
         [(text, _share(x, left, right)) for text, x in zip(_labels(x_ticks), x_ticks, strict=True) if x <= right],
-        [(text, _share(y, high, low)) for text, y in zip(_labels(y_ticks), y_ticks, strict=True)], paths,
+        [(text, _share(y, high, low)) for text, y in zip(_labels(y_ticks, power), y_ticks, strict=True)], paths,
     )  # fmt: skip
+
+
+def with_mean(points: Sequence[tuple[float, float]]) -> dict[str, Sequence[tuple[float, float]]]:
+    """A curve by step, and its running mean over a 25th of the steps where these are many."""
+    width = len(points) // 25
+    if width < 2:
+        return {"each step": points}
+    total, mean = 0.0, []
+    for n, (step, value) in enumerate(points):
+        total += value - (points[n - width][1] if n >= width else 0)
+        if n >= width - 1:
+            mean.append((step - (width - 1) / 2, total / width))  # at the middle of its steps
+    return {f"mean of {width} steps": mean, "each step": points}
 
 
 def intervals(title: str, groups: Mapping[str, Mapping[str, Sequence[float] | None]], head: str = "series") -> Markup:
@@ -225,10 +244,17 @@ def _number(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}".rstrip("0").rstrip(".")  # + 0.0: no minus zero
 
 
-def _labels(ticks: Sequence[float]) -> list[str]:
-    """Ticks in words, all with as many decimals."""
-    decimals = max(0, *(-int(Decimal(repr(tick)).normalize().as_tuple().exponent) for tick in ticks))
-    return [f"{tick:,.{decimals}f}" for tick in ticks]
+def _power(ticks: Sequence[float]) -> int:
+    """The power of ten to count ticks in; 0 for those that are short as they are."""
+    power = math.floor(math.log10(max(map(abs, ticks))))
+    return power if power < -2 or power > 4 else 0
+
+
+def _labels(ticks: Sequence[float], power: int = 0) -> list[str]:
+    """Ticks in words, in units of a power of ten, all with as many decimals."""
+    counted = [Decimal(repr(tick)).scaleb(-power).normalize() for tick in ticks]
+    decimals = max(0, *(-int(tick.as_tuple().exponent) for tick in counted))
+    return [f"{tick + 0:,.{decimals}f}" for tick in counted]
 
 
 def _per_cent(share: float) -> str:

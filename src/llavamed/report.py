@@ -131,7 +131,9 @@ def _training(run: Path, found: Manifests) -> list[Markup]:
             charts.append(_missing(f"the training of stage “{name}”"))
             continue
         log = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-        charts.append(pages.lines(title, _curves([(entry["step"], entry["loss"]) for entry in log]), "step", "loss"))
+        charts.append(
+            pages.lines(title, pages.with_mean([(entry["step"], entry["loss"]) for entry in log]), "step", "loss")
+        )
         if log:
             first, last = log[0]["loss"], log[-1]["loss"]
             tokens, peak = sum(entry["tokens"] for entry in log), max(entry["lr"] for entry in log)
@@ -140,19 +142,6 @@ def _training(run: Path, found: Manifests) -> list[Markup]:
     headers = ["stage", "steps", "tokens", "peak learning rate", "first loss", "last loss"]
     table = [pages.table("Stages", headers, rows, numeric=range(1, 6))] if rows else []
     return [how, pages.row(*charts), *table]
-
-
-def _curves(points: list[tuple[float, float]]) -> dict[str, list[tuple[float, float]]]:
-    """Loss by step, and its running mean over a 25th of the steps where these are many."""
-    width = len(points) // 25
-    if width < 2:
-        return {"each step": points}
-    total, mean = 0.0, []
-    for n, (step, loss) in enumerate(points):
-        total += loss - (points[n - width][1] if n >= width else 0)
-        if n >= width - 1:
-            mean.append((step - (width - 1) / 2, total / width))  # at the middle of its steps
-    return {f"mean of {width} steps": mean, "each step": points}
 
 
 def _scores(run: Path, found: Manifests) -> list[Markup]:

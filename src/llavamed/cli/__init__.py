@@ -12,7 +12,7 @@ from llavamed.cli.instruct import instruct
 from llavamed.cli.model import chat, model, train
 from llavamed.cli.run import run
 from llavamed.cli.summary import summary, verify
-from llavamed.errors import InputError, Unfinished
+from llavamed.errors import Failed, InputError, Unfinished
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,7 +41,7 @@ def main() -> None:
         app()
     except InputError as error:
         _fail(str(error))
-    except Unfinished as error:
+    except (Failed, Unfinished) as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         print("stopped: run the same command again to go on", file=sys.stderr)

@@ -34,9 +34,11 @@ class Flops(NamedTuple):
 
 def peak(device: str) -> float | None:
     """Dense bfloat16 FLOP/s of the GPU in use; None where it is not known, and on a CPU."""
+    if not device.startswith("cuda"):
+        return None
     import torch
 
-    return PEAKS.get(torch.cuda.get_device_name()) if device.startswith("cuda") else None
+    return PEAKS.get(torch.cuda.get_device_name())
 
 
 def count(net: Any, image_tokens: int, *, cached: bool = False) -> Flops:

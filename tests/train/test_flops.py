@@ -3,7 +3,8 @@
 import pytest
 
 from llavamed.model import checkpoint
-from llavamed.train import flops
+from llavamed.train import flops, parts
+from llavamed.train.stage import Stage
 
 
 def counted(net, ids, pixels) -> int:
@@ -17,15 +18,17 @@ def counted(net, ids, pixels) -> int:
     return counter.get_total_flops()
 
 
-PARTS = {
-    "nothing": (),
-    "projector": ("model.multi_modal_projector.",),
-    "projector and language": ("model.multi_modal_projector.", "model.language_model.", "lm_head."),
-    "everything": ("",),
+STAGES = {
+    "nothing": None,
+    "projector": {},
+    "projector and language": {"language": "full"},
+    "everything": {"language": "full", "vision": "full"},
+    "late layers": {"vision": {"train": "full", "layers": 1}},
+    "adapters": {"language": "lora"},
 }
 
 
-@pytest.mark.parametrize("trained", PARTS)
+@pytest.mark.parametrize("trained", STAGES)
 def test_as_torch_counts(tiny, trained):
     import torch
 
@@ -34,8 +37,10 @@ def test_as_torch_counts(tiny, trained):
     partly = flops.count(net, 8).picture
     net.config.vision_feature_layer = -1  # transformers computes the layers that are not read, too
     assert partly < flops.count(net, 8).picture
-    for name, weight in net.named_parameters():
-        weight.requires_grad_(name.startswith(PARTS[trained]))
+    if STAGES[trained] is None:
+        net.requires_grad_(False)
+    else:
+        parts.choose(net, Stage(name="align", learning_rate=1, **STAGES[trained]))
     text, image_tokens = 40, 8
     ids = torch.randint(5, 100, (2, text))
     ids[:, :image_tokens] = processor.image_token_id

@@ -7,6 +7,8 @@ attention is counted by the pairs that see each other.
 
 from typing import Any, NamedTuple
 
+from llavamed.train.parts import vision_layers
+
 # Dense bfloat16 peak in FLOP/s by the name CUDA gives the GPU (NVIDIA's data sheets). Other forms of these chips are
 # slower, so a name that is not here has no peak.
 PEAKS = {
@@ -61,14 +63,12 @@ def count(net: Any, image_tokens: int, *, cached: bool = False) -> Flops:
 def _tower(net: Any, image_tokens: int) -> tuple[float, bool]:
     """FLOPs of a picture in the layers of the vision tower that are read; whether any of them is trained."""
     config, tower = net.config.vision_config, net.model.vision_tower
-    layer = net.config.vision_feature_layer
-    depth = max(index % (config.num_hidden_layers + 1) for index in ([layer] if isinstance(layer, int) else layer))
     tokens = image_tokens + (net.config.vision_feature_select_strategy == "default")  # that drops the class token
     patches = image_tokens - getattr(config, "num_register_tokens", 0)
     embedding, trained = _products(tower.embeddings, False)
     layers = getattr(tower.encoder, "layers", None) or tower.encoder.layer  # CLIP's name, DINOv2's
     cost = patches * embedding
-    for part in layers[:depth]:
+    for part in layers[: vision_layers(net.config)]:
         products, trained = _products(part, trained)
         cost += tokens * products + tokens**2 * _attention(config, 1, trained)
     return cost, trained
@@ -81,10 +81,11 @@ def _products(part: Any, trained: bool) -> tuple[float, bool]:
 
     cost = 0.0
     for module in part.modules():
+        own = any(weight.requires_grad for weight in module.parameters(recurse=False))
         if isinstance(module, nn.Linear | nn.Conv2d):
-            own = any(weight.requires_grad for weight in module.parameters())
-            cost += 2 * module.weight.numel() * (1 + own + trained)
-            trained |= own
+            pixels = isinstance(module, nn.Conv2d)  # they need no gradient
+            cost += 2 * module.weight.numel() * (1 + own + (trained and not pixels))
+        trained |= own
     return cost, trained
 
 

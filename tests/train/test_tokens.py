@@ -64,6 +64,9 @@ def test_the_picture_comes_first_wherever_its_mark_stood():
         (turns("<image>\nWhat?" + "!" * 500, "CT"), "too_long"),
         ([], "not_one_image"),
         (None, "not_one_image"),
+        ([None], "not_one_image"),
+        (turns("<image>\nWhat?", None), "empty_turn"),
+        ([{"from": None, "value": "<image>\nWhat?"}], "turns_out_of_order"),
     ],
 )
 def test_what_cannot_be_used_has_a_reason(loaded, said, reason):

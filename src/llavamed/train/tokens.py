@@ -39,6 +39,8 @@ def messages(turns: list[dict[str, str]]) -> list[dict[str, Any]]:
     Raises:
         ExcludedError: not one picture, in the first turn; not human and gpt in turn; an empty turn; no answer.
     """
+    # A table may hold nulls.
+    turns = [{key: (turn or {}).get(key) or "" for key in ("from", "value")} for turn in turns]
     pictures = [turn["value"].count(IMAGE_TOKEN) for turn in turns]
     if sum(pictures) != 1 or pictures[0] != 1:
         raise ExcludedError("not_one_image", f"{IMAGE_TOKEN} appears in the turns {pictures} times")

@@ -1,11 +1,12 @@
 """What people see while a step works: progress with rate and time left, on stderr."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 console = Console(stderr=True)
@@ -16,18 +17,33 @@ def _pace(done: float, total: float, seconds: float, unit: str) -> str:
     if done <= 0 or seconds <= 0:
         return f"- {unit}/s"
     rate = done / seconds
-    left = (total - done) / rate
-    return f"{rate:.3g} {unit}/s, {int(left // 60)}:{int(left % 60):02d} left"
+    shown = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+    return f"{shown} {unit}/s, {clock((total - done) / rate)} left"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 2:05, or 1:02:05 from an hour on."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 class _Pace(ProgressColumn):
     def __init__(self, unit: str) -> None:
-        super().__init__()
+        super().__init__(Column(no_wrap=True))
         self.unit = unit
 
     def render(self, task: Task) -> Text:
         return Text(_pace(task.completed - task.fields["skipped"], (task.total or 0) - task.fields["skipped"],
                           task.elapsed or 0, self.unit))  # fmt: skip
+
+
+class _Bar(Progress):
+    """The note on a line of its own, so that it fits beside nothing else."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        yield from (Text(task.fields["note"], overflow="ellipsis") for task in self.tasks if task.fields["note"])
 
 
 @contextmanager
@@ -36,9 +52,8 @@ def progress(label: str, total: int, unit: str = "items", done: int = 0) -> Iter
     if console.quiet or total == 0:
         yield lambda n=1, note="": None
     elif console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Pace(unit),
-                   TextColumn("{task.fields[note]}"))  # fmt: skip
-        with Progress(*columns, console=console) as bar:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Pace(unit))
+        with _Bar(*columns, console=console) as bar:
             task = bar.add_task(label, total=total, completed=done, skipped=done, note="")
             yield lambda n=1, note="": bar.update(task, advance=n, note=note)
     else:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from llavamed import pages, storage
 from llavamed.artifact import Job
-from llavamed.console import console, progress
+from llavamed.console import clock, console, progress
 from llavamed.errors import Failed, InputError
 from llavamed.storage import Json
 from llavamed.train import flops, parallel
@@ -103,7 +103,7 @@ def page(title: str, log: list[Json], speed: list[Json], sizes: Sequence[Size], 
     said, table = f"Step {len(log):,} of {len(sizes):,}: {state}", []
     if speed:
         left = sum(size.useful for size in sizes[len(log) :]) / _recent(speed)["tokens_per_second"]
-        said += f", about {_clock(left)} left" if state == "running" else ""
+        said += f", about {clock(left)} left" if state == "running" else ""
         table.append(pages.table("At the last step", ["what", "value", "how"], _numbers(log, speed), numeric=[1]))
     sections = [("Curves", [pages.row(*charts[:2]), pages.row(*charts[2:])]), ("Numbers", table)]
     refresh = int(PAGE_SECONDS) if state == "running" else 0
@@ -122,7 +122,7 @@ def _numbers(log: list[Json], speed: list[Json]) -> list[tuple[str, str, str]]:
         ("shared prefixes", f"{recent['saving']:.2f} ×", "tokens of each conversation by itself, over those computed"),
         *(mfu if recent["mfu"] else []),
         ("peak memory", f"{speed[-1]['memory_bytes'] / 1e9:.2f} GB", "of the first GPU, or of the process on a CPU"),
-        ("time", _clock(sum(entry["seconds"] for entry in speed)), "of all steps"),
+        ("time", clock(sum(entry["seconds"] for entry in speed)), "of all steps"),
     ]  # fmt: skip
 
 
@@ -248,8 +248,3 @@ def _board(folder: Path | None, done: int) -> Iterator[Callable[[Json], None]]:
                     board.add_scalar(key, entry[key], entry["step"])
 
         yield write
-
-
-def _clock(seconds: float) -> str:
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"

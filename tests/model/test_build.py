@@ -32,7 +32,8 @@ def test_tiny_is_the_same_each_time_and_whole(tmp_path):
 def test_a_picture_takes_the_tokens_the_tower_gives(tmp_path):
     from PIL import Image
 
-    from llavamed.train.data import count_image_tokens, image_features
+    from llavamed.train.data import count_image_tokens
+    from llavamed.train.pictures import image_features
 
     build("tiny", tmp_path / "a", image_size=56)
     model, processor = checkpoint.load(tmp_path / "a")

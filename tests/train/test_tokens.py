@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from small_talk import picture, row, turns
 
-from llavamed.train.tokens import IGNORE, ExcludedError, encode, messages, pixels
+from llavamed.train.tokens import IGNORE, ExcludedError, encode, messages, opened
 
 IMAGE_TOKENS = 8
 spoken = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=30).filter(
@@ -35,10 +35,10 @@ def test_training_reads_what_asking_will_send(loaded):
     chat = messages(one["conversations"])
     image = Image.open(BytesIO(one["image"]["bytes"]))
     whole = processor(images=image, text=processor.apply_chat_template(chat))["input_ids"][0]
-    assert example.ids == whole
+    assert list(example.ids) == whole
     asked = processor(images=image, text=processor.apply_chat_template(chat[:1], add_generation_prompt=True))
     length = len(asked["input_ids"][0])
-    assert example.ids[:length] == asked["input_ids"][0]
+    assert list(example.ids[:length]) == asked["input_ids"][0]
     assert set(example.labels[:length]) == {IGNORE}
     assert example.labels[length] != IGNORE
 
@@ -86,7 +86,7 @@ def test_what_cannot_be_used_has_a_reason(loaded, said, reason):
         ({"bytes": picture(0)["bytes"][:900], "path": "x"}, "unreadable_image"),
     ],
 )
-def test_a_picture_that_does_not_open_has_a_reason(loaded, image, reason):
+def test_a_picture_that_does_not_open_has_a_reason(image, reason):
     with pytest.raises(ExcludedError) as caught:
-        pixels(image, loaded[1])
+        opened(image)
     assert caught.value.reason == reason

@@ -4,6 +4,8 @@ import json
 import math
 import time
 from collections import Counter
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,13 @@ from llavamed.console import progress
 from llavamed.errors import InputError
 from llavamed.instruct.schema import EXCLUDED
 from llavamed.storage import Json
+from llavamed.train.packing import Row
 from llavamed.train.seen import SEEN
 from llavamed.train.seen import rows as seen_rows
 from llavamed.train.stage import Stage
-from llavamed.train.tokens import IGNORE
 
 SAVE_SECONDS = 60.0  # between two saved states
+LOGITS = 2048  # tokens whose logits are in memory at once
 
 
 def train(
@@ -26,8 +29,9 @@ def train(
 ) -> dict[str, Any]:
     """Train `model` on the train split of `data` and write the result to `folder`.
 
-    Returns `{steps, loss_first, loss_last, tokens, useful_tokens, seconds, artifact, hash}`. `tokens`: computed,
-    padding included; `useful_tokens`: without it. Loss: mean negative log-likelihood in nats of the assistant's tokens.
+    Returns `{steps, loss_first, loss_last, tokens, useful_tokens, seconds, artifact, hash}`. `tokens`: computed by
+    the language model; `useful_tokens`: those of them that are no padding: all. Loss: mean negative log-likelihood in
+    nats of the assistant's tokens.
     A killed run goes on where its last saved state stood and ends with the same weights.
 
     Raises:
@@ -37,8 +41,6 @@ def train(
     """
     start = artifact.require(model, "model")
     artifact.require(data, "conversations")
-    if stage.vision.train != "frozen":
-        raise InputError(f"vision: {stage.vision.train}: the vision tower cannot be trained yet: freeze it")
     if start.get("backbone", {}).get("projector") == "new" and stage.projector.train != "full":
         raise InputError(f"{model} has a new projector: train it first, projector: full")
     if not storage.has_rows(data, "train"):
@@ -63,25 +65,26 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: 
 
     from llavamed.model import checkpoint
     from llavamed.model.device import fast_bf16, pick
-    from llavamed.train import parts, projector
+    from llavamed.train import attention, parts, projector
     from llavamed.train.data import read
+    from llavamed.train.pictures import Features, Pictures
 
     device = pick(device)
     bf16 = stage.precision == "bf16" or (stage.precision == "auto" and fast_bf16(device))
     net, processor = checkpoint.load(model, device=device)
     trained = parts.choose(net, stage)
-    # AdamW works on float32 copies: bfloat16 weights would lose updates smaller than 1/256 of them.
-    masters = {name: parameter.detach().float().clone() for name, parameter in trained.items()}
     spread = net.get_input_embeddings().weight.float().std().item()
-    net.to(torch.bfloat16 if bf16 else torch.float32)
-    found = read(data, net, processor, stage.max_length)
+    masters = _masters(net, trained, bf16)
+    keep = Features if stage.cache_features and stage.vision.train == "frozen" else Pictures
+    found = read(data, net, processor, stage.max_length, keep(job.work / "pictures", net, processor))
     if start.get("backbone", {}).get("projector") == "new":
         prefix = parts.PREFIXES["projector"][0]
         of_projector = {n.removeprefix(prefix): weight for n, weight in masters.items() if n.startswith(prefix)}
-        projector.fit(of_projector, list(found.features.values()), spread)
-    for name in trained:
-        masters[name].grad = torch.zeros_like(masters[name])
-    log, tokens, seconds = _run(job, net, trained, masters, found, stage, processor.tokenizer.pad_token_id)
+        projector.fit(of_projector, found.pictures.sample(projector.PICTURES), spread)
+    attention.use(net.model.language_model)
+    if stage.checkpointing:
+        recompute(net.model.language_model.layers)
+    log, seconds = _run(job, net, trained, masters, found, stage)
 
     result, processor = checkpoint.load(model)  # as it was stored: what is frozen stays as it was, bit for bit
     parts.write(masters, result, stage)
@@ -98,8 +101,9 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: 
         "steps": len(log),
         "loss_first": log[0]["loss"],
         "loss_last": log[-1]["loss"],
-        "tokens": tokens,
-        "useful_tokens": sum(entry["tokens"] for entry in log),
+        "tokens": sum(entry["tokens"] for entry in log),
+        "useful_tokens": sum(entry["tokens"] for entry in log),  # there is no padding
+        "conversation_tokens": sum(entry["conversation_tokens"] for entry in log),
         "seconds": round(seconds, 1),
         "device": device,
         "threads": torch.get_num_threads(),
@@ -114,71 +118,131 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: 
     )
 
 
-def _run(
-    job: Job, net: Any, trained: Json, masters: Json, found: Any, stage: Stage, pad: int
-) -> tuple[list[Json], int, float]:
-    """All steps, from the last saved state on: the log, the tokens computed and the seconds it took."""
+def _run(job: Job, net: Any, trained: Json, masters: Json, found: Any, stage: Stage) -> tuple[list[Json], float]:
+    """All steps, from the last saved state on: the log and the seconds it took."""
     import torch
 
-    from llavamed.train import parts, state
-    from llavamed.train.data import collate, rate, schedule
+    from llavamed.train import packing, parts, state
+    from llavamed.train.data import rate
 
-    lengths = [len(example.ids) for example in found.examples]
-    batches = schedule(lengths, stage.batch_size, stage.epochs, stage.seed)
-    sizes = [len(batch) * max(lengths[index] for index in batch) for batch in batches]
+    lengths = found.lengths()
+    steps = packing.steps(found.prefixes(), stage.batch_size, stage.epochs, stage.seed)
+    plan = [packing.rows(step, lengths, stage.row_tokens) for step in steps]
+    sizes = [sum(packing.tokens(figure, lengths) for row in rows for figure in row) for rows in plan]
     optimizer = torch.optim.AdamW(parts.groups(masters, stage), betas=(0.9, 0.999), fused=True)
     log, before = state.restore(job.work / "state", masters, optimizer)
     _hand_over(masters, trained)
     begun = saved = time.monotonic()
+    fed = found.feed(row for rows in plan[len(log) :] for row in rows)
     with progress(f"training ({stage.name})", sum(sizes), "tokens", done=sum(sizes[: len(log)])) as advance:
-        for step in range(len(log), len(batches)):
-            ids, labels, features = collate(found, batches[step], pad)
-            loss = token_loss(net, ids.to(net.device), labels.to(net.device), features.to(net.device))
-            if not math.isfinite(loss.item()):
-                raise RuntimeError(f"step {step + 1}: the loss is {loss.item()}: lower learning_rate and train again")
-            loss.backward()
-            for name, parameter in trained.items():  # into the same memory at every step: new pages are slow to get
-                masters[name].grad.copy_(parameter.grad)
-                parameter.grad.zero_()
-            norm = torch.nn.utils.clip_grad_norm_(masters.values(), stage.max_grad_norm)
+        for step in range(len(log), len(plan)):
+            examples = [lengths[index] for figure in steps[step] for index in figure]
+            labelled = sum(example.labelled for example in examples)
+            loss = 0.0
+            for row, pictures in islice(fed, len(plan[step])):
+                part = row_loss(net, row, pictures) / labelled
+                part.backward()
+                loss += part.item()
+            if not math.isfinite(loss):
+                raise RuntimeError(f"step {step + 1}: the loss is {loss}: lower learning_rate and train again")
+            norm = torch.nn.utils.clip_grad_norm_(masters.values(), stage.max_grad_norm).item()
             for group in optimizer.param_groups:
-                group["lr"] = rate(step, len(batches), group["peak"], stage.warmup)
-            lr = rate(step, len(batches), stage.learning_rate, stage.warmup)
+                group["lr"] = rate(step, len(plan), group["peak"], stage.warmup)
+            lr = rate(step, len(plan), stage.learning_rate, stage.warmup)
             optimizer.step()
+            optimizer.zero_grad(set_to_none=False)  # the same memory at every step: new pages are slow to get
             _hand_over(masters, trained)
-            useful = sum(lengths[index] for index in batches[step])
-            log.append({"step": step + 1, "loss": loss.item(), "lr": lr, "grad_norm": norm.item(), "tokens": useful})
+            alone = sum(example.prefix + example.rest for example in examples)
+            log.append(
+                {"step": step + 1, "loss": loss, "lr": lr, "grad_norm": norm, "tokens": sizes[step],
+                 "conversation_tokens": alone, "labelled_tokens": labelled}
+            )  # fmt: skip
             now = time.monotonic()
-            if now - saved >= SAVE_SECONDS and step + 1 < len(batches):
+            if now - saved >= SAVE_SECONDS and step + 1 < len(plan):
                 state.save(job.work / "state", masters, optimizer, log, before + now - begun)
                 saved = time.monotonic()
-            advance(sizes[step], f"loss {loss.item():.3f}")
-    return log, sum(sizes), before + time.monotonic() - begun
+            advance(sizes[step], f"loss {loss:.3f}")
+    return log, before + time.monotonic() - begun
+
+
+def _masters(net: Any, trained: Json, bf16: bool) -> Json:
+    """The float32 weights by name that AdamW works on, gradients at zero: bfloat16 ones would lose updates smaller than
+    1/256 of them. `net` becomes of the type that computes; in float32 they are its own."""
+    import torch
+
+    masters = trained
+    if bf16:
+        masters = {name: parameter.detach().float() for name, parameter in trained.items()}
+    net.to(torch.bfloat16 if bf16 else torch.float32)
+    for name, parameter in trained.items():
+        masters[name].grad = torch.zeros_like(masters[name])
+        if bf16:
+            parameter.register_post_accumulate_grad_hook(partial(_add_gradient, masters[name]))
+    return masters
+
+
+def _add_gradient(master: Any, parameter: Any) -> None:
+    """Rows add up in float32; a bfloat16 gradient is gone before the next comes."""
+    master.grad.add_(parameter.grad)
+    parameter.grad = None
 
 
 def _hand_over(masters: Json, trained: Json) -> None:
     """Round the float32 weights into those that compute."""
     for name, parameter in trained.items():
-        parameter.data.copy_(masters[name])
+        if parameter is not masters[name]:
+            parameter.data.copy_(masters[name])
 
 
-def token_loss(model: Any, ids: Any, labels: Any, features: Any) -> Any:
-    """Mean negative log-likelihood, in nats, of the labelled tokens of a batch.
+def recompute(layers: Any) -> None:
+    """Have each layer keep its input alone, and compute the rest again for the gradient."""
+    from torch.utils.checkpoint import checkpoint
 
-    ids, labels: [n, length], padded on the right; features: [n, image tokens, width of the vision tower].
+    for layer in layers:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+
+
+def row_loss(net: Any, row: Row, pictures: Any) -> Any:
+    """Sum of the negative log-likelihood, in nats, of the labelled tokens of a row.
+
+    pictures: of its figures, features of the vision tower [n, image tokens, width] or pixels [n, 3, side, side].
     """
-    import torch.nn.functional as F
+    import torch
 
-    embeddings = model.get_input_embeddings()(ids)  # [n, length, width]
-    pictures = model.model.multi_modal_projector(features.to(model.dtype))  # [n, image tokens, width]
-    places = (ids == model.config.image_token_index)[..., None]
-    embeddings = embeddings.masked_scatter(places, pictures.to(embeddings.dtype))
-    # No attention mask: attention is causal and padding comes last, so nothing that counts can see it.
-    hidden = model.model.language_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-    targets = labels[:, 1:]  # position t says token t + 1
-    said = targets != IGNORE
-    logits = model.lm_head(hidden[:, :-1][said])  # [labelled tokens, vocabulary]: a large vocabulary, so only these
-    return F.cross_entropy(logits.float(), targets[said])
+    from llavamed.train import attention
+
+    ids, positions, sources, targets = (
+        torch.tensor(part, device=net.device) for part in (row.ids, row.positions, row.sources, row.targets)
+    )
+    pictures = pictures.to(net.device, net.dtype)
+    if pictures.ndim == 4:
+        seen = torch.cat(list(net.get_image_features(pictures).pooler_output))
+    else:
+        seen = net.model.multi_modal_projector(pictures).flatten(0, 1)  # [image tokens of all, width]
+    embeddings = net.get_input_embeddings()(ids)  # [tokens, width]
+    places = (ids == net.config.image_token_index)[:, None]
+    embeddings = embeddings.masked_scatter(places, seen.to(embeddings.dtype))[None]
+    hidden = net.model.language_model(
+        inputs_embeds=embeddings,
+        position_ids=positions[None],
+        layout=attention.layout(row.shape, embeddings),
+        use_cache=False,
+    ).last_hidden_state[0]
+    return _nll(net.lm_head, hidden[sources], targets)
+
+
+def _nll(head: Any, hidden: Any, targets: Any) -> Any:
+    """Sum of -log p(target). A vocabulary is large: only what carries loss has logits, and only so many at a time."""
+    import torch.nn.functional as F
+    from torch.utils.checkpoint import checkpoint
+
+    def nll(hidden: Any, targets: Any) -> Any:
+        return F.cross_entropy(head(hidden).float(), targets, reduction="sum")
+
+    if len(targets) <= LOGITS:
+        return nll(hidden, targets)
+    pieces = zip(hidden.split(LOGITS), targets.split(LOGITS), strict=True)
+    return sum(checkpoint(nll, *piece, use_reentrant=False) for piece in pieces)
 
 
 def _card(training: Json, what: str, start: Json) -> str:

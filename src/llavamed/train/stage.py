@@ -78,6 +78,13 @@ class Stage(BaseModel):
     max_length: Annotated[
         int, Field(ge=8, description="tokens, picture included; longer conversations are excluded")
     ] = 2048
+    row_tokens: Annotated[int, Field(ge=8, description="tokens computed at once; no effect on the result")] = 2048
+    cache_features: Annotated[
+        bool, Field(description="a frozen vision tower sees each picture once, and what it gave is kept on disk")
+    ] = True
+    checkpointing: Annotated[
+        bool, Field(description="compute the language model's layers again for the gradient: less memory, more time")
+    ] = False
     precision: Annotated[
         Literal["auto", "bf16", "fp32"],
         Field(description="of the arithmetic; auto: bf16 where the machine is fast at it"),

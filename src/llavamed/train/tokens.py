@@ -1,10 +1,11 @@
 """A conversation as the model reads it: token ids, and which of them it learns to say."""
 
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-from llavamed.corpus.images import phash
 from llavamed.model.tokenizer import IMAGE_TOKEN
 
 IGNORE = -100  # the label of a token that carries no loss
@@ -23,13 +24,14 @@ class ExcludedError(Exception):
 class Example:
     """One conversation. `ids` and `labels` are of equal length; a label is the id itself or IGNORE.
 
-    `questions`: its human turns.
+    `prefix`: how many tokens there are up to the picture's last. `questions`: its human turns.
     """
 
     id: str
-    ids: list[int]
-    labels: list[int]
+    ids: Sequence[int]
+    labels: Sequence[int]
     image_tokens: int
+    prefix: int
     questions: tuple[str, ...] = ()
 
 
@@ -77,20 +79,21 @@ def encode(row: dict[str, Any], processor: Any, image_tokens: int, max_length: i
     encoded = words.apply_chat_template(
         chat, chat_template=processor.chat_template, return_dict=True, return_assistant_tokens_mask=True
     )
-    ids: list[int] = []
-    labels: list[int] = []
+    ids, labels, prefix = array("i"), array("i"), 0  # four bytes a token: there may be hundreds of thousands of these
     for token, said in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True):
-        count = image_tokens if token == processor.image_token_id else 1
-        ids += [token] * count
-        labels += [token if said else IGNORE] * count
+        picture = token == processor.image_token_id
+        count = image_tokens if picture else 1
+        ids.extend([token] * count)
+        labels.extend([token if said else IGNORE] * count)
+        prefix = len(ids) if picture else prefix
     if len(ids) > max_length:
         raise ExcludedError("too_long", f"{len(ids)} tokens, at most {max_length} allowed")
     questions = tuple(message["content"][-1]["text"] for message in chat if message["role"] == "user")
-    return Example(row["id"], ids, labels, image_tokens, questions)
+    return Example(row["id"], ids, labels, image_tokens, prefix, questions)
 
 
-def pixels(image: dict[str, Any] | None, processor: Any) -> tuple[Any, str]:
-    """A picture (`{bytes, path}`) as the vision tower takes it, float32 [3, side, side], and its perceptual hash.
+def opened(image: dict[str, Any] | None) -> Any:
+    """A picture (`{bytes, path}`), decoded, in RGB.
 
     Raises:
         ExcludedError: there is none, or it does not open.
@@ -101,7 +104,11 @@ def pixels(image: dict[str, Any] | None, processor: Any) -> tuple[Any, str]:
         raise ExcludedError("no_image", "the row holds no picture")
     try:
         with Image.open(BytesIO(image["bytes"])) as picture:
-            plain = picture.convert("RGB")
-            return processor.image_processor(plain, return_tensors="pt")["pixel_values"][0], phash(plain)
+            return picture.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ExcludedError("unreadable_image", str(error)) from None
+
+
+def pixels(picture: Any, processor: Any) -> Any:
+    """A decoded picture as the vision tower takes it, float32 [3, side, side]."""
+    return processor.image_processor(picture, return_tensors="pt")["pixel_values"][0]

@@ -35,6 +35,7 @@ from llavamed.storage import (
 )
 
 Tables = dict[str, list[Json]]  # "data/train" -> rows
+ANSWERS = "answers.jsonl"  # what a server was paid for: beside the data and no part of it, so that no run deletes it
 LIBRARIES = ("pyarrow", "lxml", "pillow", "torch", "transformers")
 
 
@@ -87,7 +88,7 @@ def start(
     ours = manifest.exists() or (job.work / "job.json").exists()
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: name a folder with -o")
-    if folder.exists() and not ours and any(p.name != ".job" for p in folder.iterdir()):
+    if folder.exists() and not ours and any(p.name not in (".job", ANSWERS) for p in folder.iterdir()):
         raise InputError(f"{folder} holds other files: name a new or empty folder with -o")
     if (job.work / "manifest.json").exists():  # a run was killed while publishing
         _take_lock(job)

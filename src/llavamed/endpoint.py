@@ -151,6 +151,11 @@ def _outcomes(
     book.close()
 
 
+def outcome_of(request: Request, model: str, book: Journal, check: Callable[[str], str]) -> Outcome:
+    """What `book` holds of a request to `model`, as `ask` gives it; no `replies`: nothing."""
+    return _next(request, model, book, check)[1]
+
+
 def _next(
     request: Request, model: str, book: Journal, check: Callable[[str], str]
 ) -> tuple[tuple[str, Json] | None, Outcome]:
@@ -324,7 +329,7 @@ class _Run:
             sent["max_completion_tokens"] = body["max_tokens"]
         try:
             async with asyncio.timeout(self.endpoint.timeout):
-                reply = await self.poster.post(json.dumps(sent, ensure_ascii=False).encode())
+                reply = await self.poster.post(json.dumps(sent).encode())
             self.reached = True
             if reply.status >= 300:
                 return await self._status(reply, sent, body)

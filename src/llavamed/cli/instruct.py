@@ -1,5 +1,7 @@
 """`llavamed instruct`: figures to conversations."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -36,8 +38,35 @@ def instruct_align(
 def instruct_generate(
     corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus.")],
     output: Output,
-    teacher: Annotated[str, typer.Option(help="`template`: rules, no language model.")] = "template",
+    teacher: Annotated[
+        str,
+        typer.Option(
+            metavar="URL|local|template",
+            help="An OpenAI-compatible server (key: OPENAI_API_KEY); a small model here; rules, no language model.",
+        ),
+    ] = "template",
+    model: Annotated[str | None, typer.Option(help="The teacher's name on its server.", show_default=False)] = None,
+    inline_mentions: Annotated[
+        bool, typer.Option("--inline-mentions", help="It reads the sentences that cite the figure too.")
+    ] = False,
+    n: Annotated[
+        int | None, typer.Option("-n", min=1, help="So many figures, the five domains in turn.", show_default="all")
+    ] = None,
     seed: Seed = 0,
+    per_article: Annotated[int, typer.Option(min=1, help="At most so many figures of an article.")] = 4,
+    compound: Annotated[bool, typer.Option("--compound", help="Figures of several panels too.")] = False,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer; more for a teacher that reasons.")] = 1024,
+    concurrency: Annotated[int, typer.Option(min=1, help="Answers asked for at once.")] = 8,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for one.")] = 300,
+    rpm: Annotated[float | None, typer.Option(min=0.001, help="Requests a minute.", show_default="no limit")] = None,
+    tpm: Annotated[float | None, typer.Option(min=1, help="Tokens a minute.", show_default="no limit")] = None,
+    price_in: Annotated[float | None, typer.Option(min=0, help="Of a million tokens sent.", show_default=False)] = None,
+    price_out: Annotated[
+        float | None, typer.Option(min=0, help="Of a million tokens received.", show_default=False)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Ask about 16 figures, estimate the rest, show three prompts, stop.")
+    ] = False,
     workers: Workers = CORES,
     force: Force = False,
     as_json: AsJson = False,
@@ -45,11 +74,46 @@ def instruct_generate(
 ) -> None:
     """Write conversations about figures.
 
-    Example: `llavamed instruct generate corpus --teacher template -o conversations`
+    Example: `llavamed instruct generate corpus --teacher https://api.openai.com/v1 --model NAME -o out`
     """
-    from llavamed.instruct.template import generate_template
-
-    if teacher != "template":
-        raise InputError(f"--teacher {teacher} is unknown: the teacher there is so far is template")
     hush(quiet)
-    show(generate_template(corpus, output, seed=seed, workers=workers, force=force), as_json)
+    if teacher == "template":
+        from llavamed.instruct.template import generate_template
+
+        if model or inline_mentions or n or dry_run:
+            raise InputError("--teacher template asks nobody: leave --model, --inline-mentions, -n and --dry-run out")
+        show(generate_template(corpus, output, seed=seed, workers=workers, force=force), as_json)
+        return
+    from llavamed.endpoint import Endpoint
+    from llavamed.instruct.draw import Wanted
+    from llavamed.instruct.price import Prices
+    from llavamed.instruct.teacher import generate
+
+    if teacher != "local" and "://" not in teacher:
+        raise InputError(f"--teacher {teacher} is unknown: name the URL of a server, local or template")
+    if (model is None) == (teacher != "local"):
+        raise InputError("--model NAME: what the teacher is called on its server (local has but one)")
+    at_once = 1 if teacher == "local" else concurrency
+    with _server(teacher, model or "") as (url, name):
+        result = generate(
+            corpus, output, Endpoint(url, name, at_once, timeout, rpm, tpm), mentions=inline_mentions,
+            wanted=Wanted(n, seed, per_article, compound), max_tokens=max_tokens, prices=Prices(price_in, price_out),
+            dry_run=dry_run, force=force,
+        )  # fmt: skip
+    if not as_json:
+        for number, messages in enumerate(result.pop("prompts", []), 1):
+            for message in messages:
+                print(f"--- prompt {number}: {message['role']} ---\n{message['content']}\n")
+    show(result, as_json)
+
+
+@contextmanager
+def _server(teacher: str, model: str) -> Iterator[tuple[str, str]]:
+    """The teacher's URL and name."""
+    if teacher == "local":
+        from llavamed.instruct.local import local_server
+
+        with local_server(CORES) as server:
+            yield server
+    else:
+        yield teacher, model

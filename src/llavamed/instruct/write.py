@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow.parquet as pq
 
@@ -72,12 +72,13 @@ def write_set(
     models: list[Json],
     text: str,
     workers: int,
+    **more: Any,
 ) -> Json:
     """Write a conversation for every figure of `corpus`, one shard per file of its data, and publish them.
 
     `writers`: a file's path within the corpus -> what writes the conversations of its figures. A writer may raise
     Excluded; whatever else it raises excludes the figure with the reason "error". `text` says in the card how the
-    conversations were made.
+    conversations were made. `more`: what else the manifest holds.
     """
     write = partial(_write_shard, corpus, job.settings, teacher)
     schemas = {"data": CONVERSATIONS, "excluded": EXCLUDED}
@@ -91,7 +92,7 @@ def write_set(
     counts = {"conversations": {"in": kept + sum(excluded.values()), "kept": kept, "excluded": excluded}}
     card = dataset_card(f"Conversations: {job.settings['set']}", f"{text}\n\n{_table(splits)}", splits)
     histograms = whole.get("histograms", {}) | {"split": {name: s["conversations"] for name, s in splits.items()}}
-    return artifact.publish(job, counts=counts, histograms=histograms, models=models, card=card, splits=splits)
+    return artifact.publish(job, counts=counts, histograms=histograms, models=models, card=card, splits=splits, **more)
 
 
 def result(manifest: Json, folder: Path) -> Json:

@@ -1,0 +1,137 @@
+"""What a teacher is asked about a figure (the YAML files beside this one), and how its reply is read."""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from string import Template
+
+import yaml
+
+from llavamed import storage
+from llavamed.corpus.schema import KINDS
+from llavamed.endpoint import Request
+from llavamed.instruct.write import Turns, kind_of
+from llavamed.storage import Json
+
+COLUMNS = ["pair_id", "fig_caption", "in_text_mention", "modality", "single_plot"]
+FEWEST, MOST = 2, 5  # turns of a conversation
+LONGEST = 3000  # characters of a caption, and of all mentions: a long article must not cost a book
+SCHEMA: Json = {
+    "type": "object",
+    "properties": {
+        "turns": {
+            "type": "array",
+            "minItems": FEWEST,
+            "maxItems": MOST,
+            "items": {
+                "type": "object",
+                "properties": {"question": {"type": "string"}, "answer": {"type": "string"}},
+                "required": ["question", "answer"],
+                "additionalProperties": False,
+            },
+        }
+    },
+    "required": ["turns"],
+    "additionalProperties": False,
+}
+PROBLEM = (
+    f"It must hold {FEWEST} to {MOST} questions, each with its answer: one object "
+    '{"turns": [{"question": "...", "answer": "..."}, ...]}, or, if you cannot write that, lines that begin with '
+    '"Question:" and "Answer:" in turn.'
+)
+_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)  # what some models write before they answer
+_STRING = r'("(?:[^"\\]|\\.)*")'
+_PAIR = re.compile(rf'"question"\s*:\s*{_STRING}\s*,\s*"answer"\s*:\s*{_STRING}', re.DOTALL)
+_LINE = re.compile(r"^[\s*#\d.)]*(question|answer|[qa])\s*\d*\s*\**\s*:\s*\**", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt file. `mentions`: the sentences that cite the figure are shown as well."""
+
+    mentions: bool
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(__file__).with_name("mentions.yaml" if self.mentions else "caption.yaml")
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the file."""
+        return storage.sha256_file(self.path)
+
+    @cached_property
+    def _text(self) -> Json:
+        text: Json = yaml.safe_load(self.path.read_text(encoding="utf-8"))
+        return text
+
+    @cached_property
+    def _begin(self) -> list[Json]:
+        """The messages before the figure's own: what is wanted, and the examples."""
+        messages = [{"role": "system", "content": self._text["system"].strip()}]
+        for example in self._text["examples"]:
+            told = self._user(example["kind"], example["caption"], example.get("mentions", []))
+            said = json.dumps({"turns": example["turns"]}, ensure_ascii=False)
+            messages += [{"role": "user", "content": told}, {"role": "assistant", "content": said}]
+        return messages
+
+    def _user(self, kind: str, caption: str, mentions: list[str]) -> str:
+        words = {"kind": kind, "caption": shorten(caption), "mentions": shorten("\n".join(mentions)) or "(none)"}
+        return Template(self._text["user"]).substitute(words).strip()
+
+    def request(self, figure: Json, max_tokens: int) -> Request:
+        """What is asked about a row of a corpus (COLUMNS)."""
+        kind = kind_of(figure)
+        told = self._user(
+            KINDS[kind] if kind else "not known", figure["fig_caption"] or "", figure["in_text_mention"] or []
+        )
+        messages = [*self._begin, {"role": "user", "content": told}]
+        return Request(figure["pair_id"], messages, max_tokens, schema=SCHEMA)
+
+
+def shorten(text: str) -> str:
+    """One line each, and no more than LONGEST characters: what is over is cut off between words."""
+    lines = "\n".join(filter(None, (" ".join(line.split()) for line in text.splitlines())))
+    return lines if len(lines) <= LONGEST else lines[: LONGEST + 1].rpartition(" ")[0] + " ..."
+
+
+def read_turns(reply: str) -> Turns:
+    """The questions and answers in a reply: of JSON, whole or cut short, else of lines. At most the first MOST.
+
+    Empty if there are fewer than FEWEST.
+    """
+    text = _THOUGHT.sub("", reply)
+    pairs = _PAIR.findall(text)
+    found = [(_string(q), _string(a)) for q, a in pairs] if pairs else _lines(text)
+    turns = [(_clean(question), _clean(answer)) for question, answer in found]
+    turns = [turn for turn in turns if all(turn)][:MOST]
+    return turns if len(turns) >= FEWEST else []
+
+
+def problem(reply: str) -> str:
+    """What is wrong with a reply, for the teacher to read; empty if nothing."""
+    return "" if read_turns(reply) else PROBLEM
+
+
+def _lines(text: str) -> Turns:
+    """Of "Question: ... Answer: ..." in lines. A question without its answer counts as not there."""
+    parts = _LINE.split(text)[1:]
+    said = [(who[0].lower(), what) for who, what in zip(parts[::2], parts[1::2], strict=True)]
+    return [(q, a) for (who, q), (other, a) in pairwise(said) if (who, other) == ("q", "a")]
+
+
+def _string(quoted: str) -> str:
+    try:
+        return str(json.loads(quoted, strict=False))
+    except ValueError:
+        return ""
+
+
+def _clean(text: str) -> str:
+    """Without what would be taken for the picture's place, or cannot be stored."""
+    text = text.replace("<image>", "image").strip().strip("*").strip()
+    return text.encode("utf-8", "replace").decode()

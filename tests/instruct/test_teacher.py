@@ -1,0 +1,264 @@
+"""A language model as teacher: what is asked, kept, and never asked again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from chat_server import ChatServer
+from llavamed import artifact, storage
+from llavamed import endpoint as module
+from llavamed.cli import app
+from llavamed.endpoint import KEY, Endpoint
+from llavamed.errors import InputError, Unfinished
+from llavamed.instruct.draw import Wanted
+from llavamed.instruct.price import Prices
+from llavamed.instruct.prompts import PROBLEM, Prompt
+from llavamed.instruct.teacher import generate
+from small_corpus import figure, figures, write_corpus
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(module, "BACKOFF", 0.001)
+    monkeypatch.setattr(module, "LONGEST_BACKOFF", 0.05)
+    monkeypatch.setenv(KEY, "sk-secret")
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """120 figures in two files, no two of which say the same; the last says nothing."""
+    rows = figures("train", 0, 90), figures("test", 90, 29)
+    for row in [row for file in rows for row in file]:
+        row["fig_caption"] += f" Seen in {row['pair_id']}."
+        row["in_text_mention"] = ["As shown (Fig 1)."] * (len(row["pair_id"]) % 3)
+    last = figure(900, "test", "ct", "")
+    return write_corpus(tmp_path / "corpus", [("train", rows[0]), ("test", [*rows[1], last])])
+
+
+def about(body):
+    """What is said of the figure, after the four examples."""
+    return body["messages"][9]["content"]
+
+
+def talk(body):
+    """A conversation that tells which figure it is about."""
+    name = sha256(json.dumps(body["messages"]).encode()).hexdigest()
+    turns = [{"question": f"What {i}?", "answer": f"{'Seen. ' * int(name[i], 16)}{name[:8]}"} for i in range(3)]
+    return json.dumps({"turns": turns})
+
+
+def write(server, corpus, folder, n=None, **more):
+    return generate(corpus, folder, Endpoint(server.url, "m"), wanted=Wanted(n=n, per_article=9), **more)
+
+
+def rows(folder, prefix="data"):
+    return {row["pair_id"]: row for row in storage.read_rows(folder, prefix)}
+
+
+def test_every_figure_is_kept_or_excluded_once(corpus, tmp_path):
+    with ChatServer(talk) as server:
+        result = write(server, corpus, tmp_path / "set", mentions=True)
+    kept, excluded, figures = rows(tmp_path / "set"), rows(tmp_path / "set", "excluded"), rows(corpus)
+    assert sorted([*kept, *excluded]) == sorted(figures)
+    assert result["conversations"] == {"in": 120, "kept": 119, "excluded": {"no_caption": 1}}
+    assert len(server.log) == 119
+    assert artifact.verify(tmp_path / "set") == []
+    for pair, row in kept.items():
+        assert row["split"] == figures[pair]["split"]
+        assert row["image"] == figures[pair]["image"]
+        assert (row["id"], row["teacher"]) == (f"{pair}_instruct_im", "m")
+        assert row["prompt_hash"] == Prompt(True).hash
+        assert [part["from"] for part in row["conversations"]] == ["human", "gpt"] * 3
+        assert row["conversations"][0]["value"] == "<image>\nWhat 0?"
+    assert "did not\nsee the picture" in (tmp_path / "set/README.md").read_text()
+    [model] = artifact.read_manifest(tmp_path / "set")["models"]
+    assert (model["name"], model["version"], model["prompt_hash"]) == ("m", "m", Prompt(True).hash)
+    everything = b"".join(path.read_bytes() for path in (tmp_path / "set").rglob("*") if path.is_file())
+    assert b"sk-secret" not in everything
+
+
+def test_what_was_paid_for_is_not_asked_again(corpus, tmp_path):
+    with ChatServer(talk) as server:
+        small = write(server, corpus, tmp_path / "set", n=20)
+        assert len(server.log) == small["conversations"]["kept"] == 20
+        assert write(server, corpus, tmp_path / "set", n=20) == small
+        with pytest.raises(InputError, match="made otherwise"):
+            write(server, corpus, tmp_path / "set", n=30)
+        first = rows(tmp_path / "set")
+        write(server, corpus, tmp_path / "set", n=30, force=True)
+        assert len(server.log) == 30
+        more = rows(tmp_path / "set")
+        assert {pair: more[pair] for pair in first} == first, "more figures change no old record"
+        write(server, corpus, tmp_path / "set", n=20, force=True)
+        assert len(server.log) == 30
+    assert rows(tmp_path / "set") == first
+
+
+@pytest.mark.parametrize("mentions", [False, True])
+def test_the_estimate_is_within_a_tenth(corpus, tmp_path, mentions):
+    with ChatServer(talk) as server:
+        result = write(server, corpus, tmp_path / "set", mentions=mentions, prices=Prices(2, 8))
+    told, used = result["estimate"], result["tokens"]
+    assert (told["requests"], told["sample"]) == (119, 16)
+    for name in ("prompt", "completion"):
+        assert told[name] == pytest.approx(used[name], rel=0.1)
+    assert result["price"] == pytest.approx((2 * used["prompt"] + 8 * used["completion"]) / 1e6)
+
+
+def test_a_dry_run_asks_about_a_sample_alone(corpus, tmp_path):
+    with ChatServer(talk) as server:
+        result = write(server, corpus, tmp_path / "set", n=40, prices=Prices(2, 8), dry_run=True)
+        assert len(server.log) == 16
+        assert (result["requests"], result["answered"]) == (40, 16)
+        assert result["estimate"]["price"] > 0
+        assert [messages[0]["role"] for messages in result["prompts"]] == ["system"] * 3
+        assert write(server, corpus, tmp_path / "set", n=40, prices=Prices(2, 8), dry_run=True) == result
+        assert len(server.log) == 16, "an answer of the sample was asked for again"
+        assert [path.name for path in (tmp_path / "set").iterdir()] == ["answers.jsonl"]
+        write(server, corpus, tmp_path / "set", n=50)
+        asked = Counter(server.bodies())
+        assert set(asked.values()) == {1}
+        assert len(asked) >= 50
+
+
+def test_a_reply_that_is_no_conversation(corpus, tmp_path):
+    def reply(body):
+        if "H&E" in about(body):
+            return "I cannot."
+        again = PROBLEM in body["messages"][-1]["content"]
+        return "Question: A?\nAnswer: B.\nQuestion: C?\nAnswer: D." if again else "?"
+
+    with ChatServer(reply) as server:
+        result = write(server, corpus, tmp_path / "set", n=12)
+    assert result["conversations"]["excluded"]["malformed"] == 3
+    [detail] = {row["detail"] for row in rows(tmp_path / "set", "excluded").values() if row["reason"] == "malformed"}
+    assert detail == PROBLEM
+    assert len(server.log) == 9 * 2 + 3 * 3
+    assert {row["conversations"][1]["value"] for row in rows(tmp_path / "set").values()} == {"B."}
+
+
+def test_a_server_without_the_form_or_the_counts(corpus, tmp_path):
+    def reply(body):
+        if "response_format" in body:
+            return 400, {"error": {"message": "response_format is not supported"}}
+        content = {"message": {"role": "assistant", "content": talk(body)}, "finish_reason": "stop"}
+        return 200, {"choices": [content]}
+
+    with ChatServer(reply) as server:
+        result = write(server, corpus, tmp_path / "set", n=20)
+    assert result["conversations"]["kept"] == 20
+    assert result["estimate"]["sample"] == 0
+    assert result["tokens"] == {"prompt": 0, "completion": 0}
+    assert artifact.read_manifest(tmp_path / "set")["models"][0]["not_taken"] == ["response_format"]
+
+
+def test_refused_and_unanswered(corpus, tmp_path):
+    down = []
+
+    def reply(body):
+        if "Sagittal" in about(body):
+            return 400, {"error": {"message": "filtered"}}
+        return (500, {"error": {"message": "down"}}) if down else talk(body)
+
+    with ChatServer(reply) as server:
+        write(server, corpus, tmp_path / "first", n=20, dry_run=True)
+        down.append(1)
+        with pytest.raises(Unfinished, match="run the same command again"):
+            write(server, corpus, tmp_path / "first", n=30)
+        down.clear()
+        result = write(server, corpus, tmp_path / "first", n=30)
+        assert result["conversations"]["excluded"]["refused"] > 3
+        asked = Counter(server.bodies())
+        write(server, corpus, tmp_path / "second", n=30)
+    assert result["hash"] == artifact.read_manifest(tmp_path / "second")["hash"]
+    assert all(asked[body] == 1 for body in asked if "Sagittal" in about(json.loads(body)))
+
+
+def test_a_wrong_call_leaves_nothing_behind(corpus, tmp_path):
+    server = ChatServer(lambda body: (401, {"error": {"message": "no"}}))
+    with server, pytest.raises(InputError, match=KEY):
+        write(server, corpus, tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+CODE = "from llavamed import cli, endpoint; endpoint.BACKOFF = 0.001; cli.main()"
+COMMAND = [sys.executable, "-c", CODE, "instruct", "generate"]
+
+
+def test_faults_and_two_kills_change_nothing(corpus, tmp_path):
+    with ChatServer(talk) as server:
+        clean = write(server, corpus, tmp_path / "clean")
+    with ChatServer(talk, rate=0.3, faults=("429", "500", "stall", "cut", "broken"), delay=0.02) as server:
+        options = [
+            "--teacher",
+            server.url,
+            "--model",
+            "m",
+            "--per-article",
+            "9",
+            "--concurrency",
+            "4",
+            "--timeout",
+            "1",
+        ]
+        command = [*COMMAND, str(corpus), "-o", str(tmp_path / "set"), *options, "--json", "--quiet"]
+        for _ in range(2):
+            seen = len(server.log)
+            process = subprocess.Popen(command, cwd=Path(__file__).parent.parent.parent)
+            while len(server.log) < seen + 45:
+                assert process.poll() is None
+                time.sleep(0.005)
+            os.kill(process.pid, signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL
+            time.sleep(0.2)
+            lines = (tmp_path / "set/answers.jsonl").read_text().splitlines(keepends=True)
+            kept = {json.loads(line)["id"] for line in lines if line.endswith("\n")}
+            assert kept
+            before = len(server.log)
+        ended = subprocess.run(command, cwd=Path(__file__).parent.parent.parent, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+        result = json.loads(ended.stdout)
+    assert {fault for _, _, fault in server.log} == {"", "429", "500", "stall", "cut", "broken"}
+    assert result["hash"] == clean["hash"], "the same bytes as without faults"
+    assert result["conversations"] == clean["conversations"]
+    asked = Counter(server.bodies())
+    assert sum(asked.values()) - len(asked) <= 2 * 4, "more was asked again than was in flight"
+    journal = [json.loads(line) for line in (tmp_path / "set/answers.jsonl").open()]
+    assert len({fact["id"] for fact in journal}) == len(journal) == 119
+    later = {about(body).rpartition(" ")[2][:-1] for body, _, _ in server.log[before:]}
+    assert later
+    assert not later & kept
+
+
+def test_the_command(corpus, tmp_path):
+    with ChatServer(talk) as server:
+        call = ["instruct", "generate", str(corpus), "-o", str(tmp_path / "set"), "--teacher", server.url, "-n", "20"]
+        dry = CliRunner().invoke(app, [*call, "--model", "m", "--price-in", "2", "--dry-run", "--quiet"])
+        assert dry.exit_code == 0
+        assert dry.stdout.count("--- prompt ") == 3 * (2 + 8)
+        ended = CliRunner().invoke(app, [*call, "--model", "m", "--inline-mentions", "--json", "--quiet"])
+        assert json.loads(ended.stdout)["conversations"]["kept"] == 20
+    assert isinstance(CliRunner().invoke(app, call).exception, InputError), "no --model"
+
+
+@pytest.mark.slow
+def test_a_real_model_on_this_machine(corpus, tmp_path):
+    pytest.importorskip("xllamacpp")
+    call = ["instruct", "generate", str(corpus), "-o", str(tmp_path / "set"), "--teacher", "local", "-n", "4"]
+    ended = CliRunner().invoke(app, [*call, "--max-tokens", "300", "--json"], catch_exceptions=False)
+    assert ended.exit_code == 0
+    result = json.loads(ended.stdout.splitlines()[-1])
+    assert result["tokens"]["completion"] > 0
+    assert sum(result["conversations"]["excluded"].values()) + result["conversations"]["kept"] == 120
+    [model] = artifact.read_manifest(tmp_path / "set")["models"]
+    assert (model["name"], model["version"]) == ("SmolLM2-135M-Instruct", "smollm2.gguf")
+    assert artifact.verify(tmp_path / "set") == []

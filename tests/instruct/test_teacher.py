@@ -253,8 +253,8 @@ def test_the_command(corpus, tmp_path):
 @pytest.mark.slow
 def test_a_real_model_on_this_machine(corpus, tmp_path):
     pytest.importorskip("xllamacpp")
-    call = ["instruct", "generate", str(corpus), "-o", str(tmp_path / "set"), "--teacher", "local", "-n", "4"]
-    ended = CliRunner().invoke(app, [*call, "--max-tokens", "300", "--json"], catch_exceptions=False)
+    call = ["instruct", "generate", str(corpus), "-o", str(tmp_path / "set"), "--teacher", "local", "-n", "2"]
+    ended = CliRunner().invoke(app, [*call, "--max-tokens", "120", "--json"], catch_exceptions=False)
     assert ended.exit_code == 0
     result = json.loads(ended.stdout.splitlines()[-1])
     assert result["tokens"]["completion"] > 0

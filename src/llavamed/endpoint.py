@@ -36,6 +36,7 @@ LONGEST_WAIT = 900.0  # seconds of Retry-After that are waited for
 LOST_IN_A_ROW = 5  # requests without an answer after all tries: the server is down
 REFUSED_AT_FIRST = 16  # requests refused before any is answered: the fault is not theirs
 REMINDERS = 2  # to a model whose answer cannot be read
+Step = tuple[str, Json]  # the key and the body of what is sent next
 # What a server may not take. `max_tokens` has another name where it is not.
 _OPTIONAL = ("response_format", "temperature", "max_tokens")
 _UNSUPPORTED = re.compile(r"support|unrecogni|unknown|not permitted|extra", re.IGNORECASE)
@@ -156,9 +157,7 @@ def outcome_of(request: Request, model: str, book: Journal, check: Callable[[str
     return _next(request, model, book, check)[1]
 
 
-def _next(
-    request: Request, model: str, book: Journal, check: Callable[[str], str]
-) -> tuple[tuple[str, Json] | None, Outcome]:
+def _next(request: Request, model: str, book: Journal, check: Callable[[str], str]) -> tuple[Step | None, Outcome]:
     """What is still to be sent for `request`, with its key (None: nothing), and its outcome so far."""
     body = request.body(model)
     outcome = Outcome(request.id)
@@ -190,10 +189,17 @@ def _key(name: str, body: Json) -> str:
 async def _ask_all(
     endpoint: Endpoint, requests: Collection[Request], book: Journal, check: Callable[[str], str], label: str
 ) -> None:
-    def waiting() -> Iterator[Request]:
-        return (request for request in requests if _next(request, endpoint.model, book, check)[0] is not None)
+    def waiting(answered: Callable[[], None]) -> Iterator[tuple[Request, Step]]:
+        for request in requests:
+            step = _next(request, endpoint.model, book, check)[0]
+            if step is None:
+                answered()
+            else:
+                yield request, step
 
-    done = len(requests) - sum(1 for _ in waiting()) if len(book) else 0
+    # Counted for the progress alone, so not where few can be answered: it takes as long as making the requests.
+    counted = len(book) * 10 > len(requests)
+    done = len(requests) - sum(1 for _ in waiting(lambda: None)) if counted else 0
     if done == len(requests):
         return
     key = os.environ.get(KEY)
@@ -205,7 +211,7 @@ async def _ask_all(
     poster = Poster(f"{endpoint.base}/chat/completions", headers | ({"Authorization": f"Bearer {key}"} if key else {}))
     with progress(label, len(requests), "answers", done=done) as advance, closing(poster):
         run = _Run(endpoint, poster, book, check, advance)
-        left = waiting()
+        left = waiting((lambda: None) if counted else advance)
         await run.work(islice(left, 1))  # the first alone: a wrong call is seen at once
         await asyncio.gather(*(run.work(left) for _ in range(endpoint.concurrency)))
         await run.finish()
@@ -253,10 +259,11 @@ class _Run:
         self.tokens = Pace(endpoint.tokens_per_minute)
         self.used = self.guessed = 0.0  # tokens
 
-    async def work(self, requests: Iterator[Request]) -> None:
+    async def work(self, requests: Iterator[tuple[Request, Step]]) -> None:
         """Ask one after another until there are none left."""
-        for request in requests:
-            while (step := _next(request, self.endpoint.model, self.book, self.check)[0]) is not None:
+        for request, first in requests:
+            step: Step | None = first
+            while step is not None:
                 key, body = step
                 try:
                     fact = await self._answer(body)
@@ -270,6 +277,7 @@ class _Run:
                 self.answered, self.lost_in_a_row = True, 0
                 held, self.held = self.held, []
                 await self.book.record(*held, {"key": key, "id": request.id} | fact)
+                step = _next(request, self.endpoint.model, self.book, self.check)[0]
             else:
                 self.advance()
 

@@ -108,7 +108,7 @@ def test_the_estimate_is_within_a_tenth(corpus, tmp_path, mentions):
     with ChatServer(talk) as server:
         result = write(server, corpus, tmp_path / "set", mentions=mentions, prices=Prices(2, 8))
     told, used = result["estimate"], result["tokens"]
-    assert (told["requests"], told["sample"]) == (119, 16)
+    assert (told["requests"], told["sample"]) == (119, 32)
     for name in ("prompt", "completion"):
         assert told[name] == pytest.approx(used[name], rel=0.1)
     assert result["price"] == pytest.approx((2 * used["prompt"] + 8 * used["completion"]) / 1e6)
@@ -117,12 +117,12 @@ def test_the_estimate_is_within_a_tenth(corpus, tmp_path, mentions):
 def test_a_dry_run_asks_about_a_sample_alone(corpus, tmp_path):
     with ChatServer(talk) as server:
         result = write(server, corpus, tmp_path / "set", n=40, prices=Prices(2, 8), dry_run=True)
-        assert len(server.log) == 16
-        assert (result["requests"], result["answered"]) == (40, 16)
+        assert len(server.log) == 32
+        assert (result["requests"], result["answered"]) == (40, 32)
         assert result["estimate"]["price"] > 0
         assert [messages[0]["role"] for messages in result["prompts"]] == ["system"] * 3
         assert write(server, corpus, tmp_path / "set", n=40, prices=Prices(2, 8), dry_run=True) == result
-        assert len(server.log) == 16, "an answer of the sample was asked for again"
+        assert len(server.log) == 32, "an answer of the sample was asked for again"
         assert [path.name for path in (tmp_path / "set").iterdir()] == ["answers.jsonl"]
         write(server, corpus, tmp_path / "set", n=50)
         asked = Counter(server.bodies())

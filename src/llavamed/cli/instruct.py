@@ -65,7 +65,7 @@ def instruct_generate(
         float | None, typer.Option(min=0, help="Of a million tokens received.", show_default=False)
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Ask about 16 figures, estimate the rest, show three prompts, stop.")
+        bool, typer.Option("--dry-run", help="Ask about 32 figures, estimate the rest, show three prompts, stop.")
     ] = False,
     workers: Workers = CORES,
     force: Force = False,

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from llavamed.endpoint import Outcome, Request
 from llavamed.storage import Json
 
-SAMPLE = 16  # requests
+SAMPLE = 32  # requests
 CHARACTERS = 4.0  # a token, where the server counts none
 
 

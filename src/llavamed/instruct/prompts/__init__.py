@@ -43,6 +43,7 @@ PROBLEM = (
     '"Question:" and "Answer:" in turn.'
 )
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)  # what some models write before they answer
+_DECODER = json.JSONDecoder(strict=False)  # models write line breaks as they are
 _STRING = r'("(?:[^"\\]|\\.)*")'
 _PAIR = re.compile(rf'"question"\s*:\s*{_STRING}\s*,\s*"answer"\s*:\s*{_STRING}', re.DOTALL)
 _LINE = re.compile(r"^[\s*#\d.)]*(question|answer|[qa])\s*\d*\s*\**\s*:\s*\**", re.IGNORECASE | re.MULTILINE)
@@ -126,7 +127,7 @@ def _lines(text: str) -> Turns:
 
 def _string(quoted: str) -> str:
     try:
-        return str(json.loads(quoted, strict=False))
+        return str(_DECODER.decode(quoted))
     except ValueError:
         return ""
 

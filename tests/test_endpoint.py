@@ -222,6 +222,23 @@ def test_what_no_request_can_pass_stops_at_once(tmp_path, status, error, words, 
         assert len(answers(server, requests(40), tmp_path / "j")) == 40
 
 
+def test_a_key_is_sent_without_what_a_file_adds_to_it(tmp_path, monkeypatch):
+    monkeypatch.setenv(KEY, "sk-secret\n")
+    with ChatServer(lambda body: (400, {"error": "bad key sk-secret"})) as server:
+        with pytest.raises(InputError) as caught:
+            answers(server, requests(1), tmp_path / "j")
+        assert server.log[0][1]["authorization"] == "Bearer sk-secret"
+        monkeypatch.setenv(KEY, "two\r\nX-Other: 1")
+        with pytest.raises(InputError, match="in no key"):
+            answers(server, requests(1), tmp_path / "j")
+        monkeypatch.delenv(KEY)
+        server.reply = lambda body: "fine"
+        assert answers(server, requests(1), tmp_path / "j")[0].text == "fine"
+    assert "sk-secret" not in str(caught.value)
+    assert "authorization" not in server.log[-1][1]
+    assert len(server.log) == 2
+
+
 def test_nobody_there(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -202,7 +202,7 @@ async def _ask_all(
     done = len(requests) - sum(1 for _ in waiting(lambda: None)) if counted else 0
     if done == len(requests):
         return
-    key = os.environ.get(KEY)
+    key = _account()
     headers = {
         "Content-Type": "application/json",
         "Accept": "application/json",
@@ -420,6 +420,14 @@ def _read(content: bytes) -> Json:
     return {"text": text, "finish": finish, "model": name, "tokens": tokens}
 
 
+def _account() -> str:
+    """The key of the account, or "". Raises InputError."""
+    key = os.environ.get(KEY, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(f"{KEY} holds characters that are in no key: set it again")
+    return key
+
+
 def _error(content: bytes) -> dict[str, str]:
     """What the server says about it: message (one line, without the key), code, type and param."""
     text = content.decode("utf-8", "replace")
@@ -430,7 +438,7 @@ def _error(content: bytes) -> dict[str, str]:
     except (ValueError, TypeError, AttributeError):
         said = {"message": text}
     error = {name: str(said.get(name) or "") for name in ("message", "code", "type", "param")}
-    message, key = " ".join(error["message"].split())[:300], os.environ.get(KEY)
+    message, key = " ".join(error["message"].split())[:300], _account()
     return error | {"message": message.replace(key, "***") if key else message}
 
 

@@ -41,16 +41,20 @@ def train(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train one stage.
+    """Train one stage. Started by `torchrun -m llavamed train`, several processes train together (docs/clusters.md).
 
     Example: `llavamed train recipes/tiny.yaml --stage align --model backbone --data alignment -o aligned`
     """
     from llavamed.recipe import read_recipe
     from llavamed.train.loop import train
+    from llavamed.train.parallel import first, joined, together
 
     hush(quiet)
-    settings = read_recipe(recipe).stage(stage)
-    show(train(model, data, output, settings, force=force, device=device), as_json)
+    with joined():
+        settings = together(lambda: read_recipe(recipe).stage(stage))
+        result = train(model, data, output, settings, force=force, device=device)
+    if first():
+        show(result, as_json)
 
 
 def chat(

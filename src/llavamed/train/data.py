@@ -55,6 +55,12 @@ def read(data: Path, model: Any, processor: Any, max_length: int, pictures: Feat
         InputError: no conversation can be trained on, or the processor does not fit the vision tower.
     """
     image_tokens = count_image_tokens(processor)
+    given = pictures.like.shape[0]
+    if given != image_tokens:
+        raise InputError(
+            f"the processor expects {image_tokens} tokens a picture and the vision tower gives {given}: "
+            "mend the model's processor_config.json"
+        )
     found = Examples(pictures)
     splits = [row["split"] for row in storage.read_rows(data, columns=["split"])]
     with progress("reading conversations", splits.count("train"), "conversations") as advance:
@@ -77,12 +83,6 @@ def read(data: Path, model: Any, processor: Any, max_length: int, pictures: Feat
         first = f" (the first: {found.excluded[0]['reason']})" if found.excluded else ""
         raise InputError(f"{data}: no conversation of its train split can be trained on{first}: name other --data")
     pictures.close()
-    given = pictures.sample(1)[0].shape[0]
-    if given != image_tokens:
-        raise InputError(
-            f"the processor expects {image_tokens} tokens a picture and the vision tower gives {given}: "
-            "mend the model's processor_config.json"
-        )
     return found
 
 

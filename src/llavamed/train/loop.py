@@ -5,7 +5,6 @@ import math
 import time
 from collections import Counter
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from llavamed.console import progress
 from llavamed.errors import InputError
 from llavamed.instruct.schema import EXCLUDED
 from llavamed.storage import Json
+from llavamed.train import parallel
 from llavamed.train.packing import Row
 from llavamed.train.seen import SEEN
 from llavamed.train.seen import rows as seen_rows
@@ -39,25 +39,37 @@ def train(
             conversation can be used; no such device; or what `artifact.start` refuses.
         RuntimeError: the loss is no longer a number.
     """
+    with parallel.joined():
+        manifest = _in_folder(model, data, folder, stage, force, device)
+    done = manifest["training"]
+    keys = ("steps", "loss_first", "loss_last", "tokens", "useful_tokens", "seconds")
+    return {**{key: done[key] for key in keys}, "artifact": str(folder), "hash": manifest["hash"]}
+
+
+def _in_folder(model: Path, data: Path, folder: Path, stage: Stage, force: bool, device: str) -> Json:
+    start = parallel.together(lambda: _start(model, data, stage))
+    weights = sum(file["bytes"] for name, file in start["files"].items() if name.endswith(".safetensors"))
+    whole = "full" in (stage.language.train, stage.vision.train)
+    needs = weights * (14 if whole else 2)  # two saved states of three float32 each, and the result
+    settings = stage.model_dump()
+    job = parallel.open_job(folder, "model", settings, parents=[model, data], force=force, needs_bytes=needs)
+    try:
+        return job.manifest or _train(job, model, data, stage, device, start)
+    except InputError:
+        if not (job.work / "state").exists():
+            artifact.abandon(job)
+        raise
+
+
+def _start(model: Path, data: Path, stage: Stage) -> Json:
+    """The manifest of the model to start from."""
     start = artifact.require(model, "model")
     artifact.require(data, "conversations")
     if start.get("backbone", {}).get("projector") == "new" and stage.projector.train != "full":
         raise InputError(f"{model} has a new projector: train it first, projector: full")
     if not storage.has_rows(data, "train"):
         raise InputError(f"{data} has no conversation in its train split: build it from more articles")
-    weights = sum(file["bytes"] for name, file in start["files"].items() if name.endswith(".safetensors"))
-    whole = "full" in (stage.language.train, stage.vision.train)
-    needs = weights * (14 if whole else 2)  # two saved states of three float32 each, and the result
-    job = artifact.start(folder, "model", stage.model_dump(), parents=[model, data], force=force, needs_bytes=needs)
-    try:
-        manifest = job.manifest or _train(job, model, data, stage, device, start)
-    except InputError:
-        if not (job.work / "state").exists():
-            artifact.abandon(job)
-        raise
-    done = manifest["training"]
-    keys = ("steps", "loss_first", "loss_last", "tokens", "useful_tokens", "seconds")
-    return {**{key: done[key] for key in keys}, "artifact": str(folder), "hash": manifest["hash"]}
+    return start
 
 
 def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: Json) -> Json:
@@ -69,14 +81,18 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: 
     from llavamed.train.data import read
     from llavamed.train.pictures import Features, Pictures
 
-    device = pick(device)
+    device = parallel.together(lambda: pick(device))
     bf16 = stage.precision == "bf16" or (stage.precision == "auto" and fast_bf16(device))
-    net, processor = checkpoint.load(model, device=device)
-    trained = parts.choose(net, stage)
+    alone = parallel.world() == 1
+    net, processor = parallel.together(lambda: checkpoint.load(model, device=device if alone else "cpu"))
+    trained = parallel.together(lambda: parts.choose(net, stage))
     spread = net.get_input_embeddings().weight.float().std().item()
-    masters = _masters(net, trained, bf16)
+    masters = _masters(net, trained, bf16) if alone else parallel.prepare(net, trained, device, bf16)
     keep = Features if stage.cache_features and stage.vision.train == "frozen" else Pictures
-    found = read(data, net, processor, stage.max_length, keep(job.work / "pictures", net, processor))
+    found = parallel.together(
+        lambda: read(data, net, processor, stage.max_length, keep(job.work / "pictures", net, processor))
+    )
+    parallel.check(data, found.lengths())
     if start.get("backbone", {}).get("projector") == "new":
         prefix = parts.PREFIXES["projector"][0]
         of_projector = {n.removeprefix(prefix): weight for n, weight in masters.items() if n.startswith(prefix)}
@@ -84,17 +100,9 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: 
     attention.use(net.model.language_model)
     if stage.checkpointing:
         recompute(net.model.language_model.layers)
+    if not alone:
+        trained = masters = parallel.shard(net, trained, device, bf16)
     log, seconds = _run(job, net, trained, masters, found, stage)
-
-    result, processor = checkpoint.load(model)  # as it was stored: what is frozen stays as it was, bit for bit
-    parts.write(masters, result, stage)
-    checkpoint.save(result, processor, job.out)
-    lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in log)
-    storage.write_text(job.out / "loss.jsonl", lines)
-    storage.write_table(job.out / "seen.parquet", seen_rows(model, found, stage.name, stage.epochs), SEEN)
-    if found.excluded:
-        storage.write_table(job.out / "excluded" / "train-00000.parquet", found.excluded, EXCLUDED)
-    kept, lost = len(found.examples), Counter(row["reason"] for row in found.excluded)
     training = {
         **stage.model_dump(),
         "precision": "bf16" if bf16 else "fp32",
@@ -106,10 +114,33 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: 
         "conversation_tokens": sum(entry["conversation_tokens"] for entry in log),
         "seconds": round(seconds, 1),
         "device": device,
+        "processes": parallel.world(),
         "threads": torch.get_num_threads(),
         "parameters_trained": sum(weight.numel() for weight in masters.values()),
     }
-    return artifact.publish(
+    weights = parallel.gather(masters)
+    parallel.together(lambda: _publish(job, model, stage, weights, found, log, training, start))
+    return job.manifest or artifact.read_manifest(job.folder)
+
+
+def _publish(
+    job: Job, model: Path, stage: Stage, weights: Json, found: Any, log: list[Json], training: Json, start: Json
+) -> None:
+    from llavamed.model import checkpoint
+    from llavamed.train import parts
+
+    if not parallel.first():
+        return
+    result, processor = checkpoint.load(model)  # as it was stored: what is frozen stays as it was, bit for bit
+    parts.write(weights, result, stage)
+    checkpoint.save(result, processor, job.out)
+    lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in log)
+    storage.write_text(job.out / "loss.jsonl", lines)
+    storage.write_table(job.out / "seen.parquet", seen_rows(model, found, stage.name, stage.epochs), SEEN)
+    if found.excluded:
+        storage.write_table(job.out / "excluded" / "train-00000.parquet", found.excluded, EXCLUDED)
+    kept, lost = len(found.examples), Counter(row["reason"] for row in found.excluded)
+    job.manifest = artifact.publish(
         job,
         counts={"conversations": {"in": kept + lost.total(), "kept": kept, "excluded": dict(sorted(lost.items()))}},
         card=_card(training, parts.describe(stage), start),
@@ -128,24 +159,29 @@ def _run(job: Job, net: Any, trained: Json, masters: Json, found: Any, stage: St
     lengths = found.lengths()
     steps = packing.steps(found.prefixes(), stage.batch_size, stage.epochs, stage.seed)
     plan = [packing.rows(step, lengths, stage.row_tokens) for step in steps]
-    sizes = [sum(packing.tokens(figure, lengths) for row in rows for figure in row) for rows in plan]
+    tokens = [[sum(packing.tokens(figure, lengths) for figure in row) for row in rows] for rows in plan]
+    dealt = [parallel.deal(rows, parallel.world())[parallel.rank()] for rows in tokens]
+    sizes = [sum(rows) for rows in tokens]
     optimizer = torch.optim.AdamW(parts.groups(masters, stage), betas=(0.9, 0.999), fused=True)
     log, before = state.restore(job.work / "state", masters, optimizer)
     _hand_over(masters, trained)
     begun = saved = time.monotonic()
-    fed = found.feed(row for rows in plan[len(log) :] for row in rows)
+    fed = found.feed(plan[step][row] for step in range(len(log), len(plan)) for row, _ in dealt[step])
+    compute = parallel.as_forward(net, row_loss)
     with progress(f"training ({stage.name})", sum(sizes), "tokens", done=sum(sizes[: len(log)])) as advance:
         for step in range(len(log), len(plan)):
             examples = [lengths[index] for figure in steps[step] for index in figure]
             labelled = sum(example.labelled for example in examples)
             loss = 0.0
-            for row, pictures in islice(fed, len(plan[step])):
-                part = row_loss(net, row, pictures) / labelled
-                part.backward()
+            for (_, counts), (row, pictures) in zip(dealt[step], fed, strict=False):
+                part = compute(row, pictures) * counts / labelled
+                (part * parallel.world()).backward()  # gradients are averaged over ranks
                 loss += part.item()
+            due = parallel.first() and time.monotonic() - saved >= SAVE_SECONDS and step + 1 < len(plan)
+            loss, save = parallel.total(loss, due)  # the first rank's clock counts
             if not math.isfinite(loss):
-                raise RuntimeError(f"step {step + 1}: the loss is {loss}: lower learning_rate and train again")
-            norm = torch.nn.utils.clip_grad_norm_(masters.values(), stage.max_grad_norm).item()
+                parallel.stop(RuntimeError(f"step {step + 1}: the loss is {loss}: lower learning_rate and train again"))
+            norm = parallel.clip(list(masters.values()), stage.max_grad_norm)
             for group in optimizer.param_groups:
                 group["lr"] = rate(step, len(plan), group["peak"], stage.warmup)
             lr = rate(step, len(plan), stage.learning_rate, stage.warmup)
@@ -157,9 +193,8 @@ def _run(job: Job, net: Any, trained: Json, masters: Json, found: Any, stage: St
                 {"step": step + 1, "loss": loss, "lr": lr, "grad_norm": norm, "tokens": sizes[step],
                  "conversation_tokens": alone, "labelled_tokens": labelled}
             )  # fmt: skip
-            now = time.monotonic()
-            if now - saved >= SAVE_SECONDS and step + 1 < len(plan):
-                state.save(job.work / "state", masters, optimizer, log, before + now - begun)
+            if save:
+                state.save(job.work / "state", masters, optimizer, log, before + time.monotonic() - begun)
                 saved = time.monotonic()
             advance(sizes[step], f"loss {loss:.3f}")
     return log, before + time.monotonic() - begun
@@ -173,7 +208,8 @@ def _masters(net: Any, trained: Json, bf16: bool) -> Json:
     masters = trained
     if bf16:
         masters = {name: parameter.detach().float() for name, parameter in trained.items()}
-    net.to(torch.bfloat16 if bf16 else torch.float32)
+    for parameter in net.parameters():  # its buffers, frequencies of positions, stay exact
+        parameter.data = parameter.data.to(torch.bfloat16 if bf16 else torch.float32)
     for name, parameter in trained.items():
         masters[name].grad = torch.zeros_like(masters[name])
         if bf16:

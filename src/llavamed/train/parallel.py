@@ -6,9 +6,11 @@ One process is the same with a world of 1: nothing here then needs torch.
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -50,6 +52,9 @@ def joined() -> Iterator[None]:
     import torch
     import torch.distributed as dist
 
+    if dist.is_initialized():
+        yield
+        return
     console.quiet |= not first()
     gpus, local = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", rank()))
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
@@ -113,6 +118,24 @@ def _look(job: Job) -> Job:
     return job
 
 
+def check(data: Path, lengths: Sequence[Any]) -> None:
+    """Before the first step: every rank has read the same, and has something to do. `lengths`: of each example.
+
+    Raises:
+        InputError: fewer examples than ranks, or ranks that have read something else.
+    """
+    digest = zlib.crc32(repr(lengths).encode())
+    (digests,) = total(digest)
+
+    def look() -> None:
+        if digests != world() * digest:
+            raise InputError(f"{data}: the processes read it differently: install the same versions on all machines")
+        if len(lengths) < world():
+            raise InputError(f"{data}: {len(lengths)} conversations and {world()} processes: start fewer of them")
+
+    together(look)
+
+
 def total(*values: float) -> list[float]:
     """The sum over ranks of each value."""
     if world() == 1:
@@ -137,8 +160,21 @@ def deal(lengths: list[int], ranks: int) -> list[list[tuple[int, bool]]]:
     return [dealt[one::ranks] for one in range(ranks)]
 
 
-def shard(net: Any, device: str, bf16: bool) -> None:
-    """Spread `net`, loaded on the CPU, over the ranks' devices (FSDP2: Zhao et al. 2023, here `fully_shard`).
+def prepare(net: Any, trained: Json, device: str, bf16: bool) -> Json:
+    """Before `shard`: the vision tower on the device, to read pictures with; a projector that can be fitted. `trained`
+    as it was given."""
+    import torch
+
+    net.model.vision_tower.to(device)
+    for weight in net.model.vision_tower.parameters():
+        weight.data = weight.data.to(torch.bfloat16 if bf16 and not weight.requires_grad else torch.float32)
+    net.model.multi_modal_projector.float()
+    return trained
+
+
+def shard(net: Any, trained: Json, device: str, bf16: bool) -> Json:
+    """Spread `net`, loaded on the CPU, over the ranks' devices (FSDP2: Zhao et al. 2023, here `fully_shard`): its
+    `trained` weights by name, sharded.
 
     Each rank keeps 1/world of every weight, float32 where it is trained, its gradient and its moments; a layer is
     gathered in the type that computes just before it is needed. A frozen vision tower is whole on every rank: it is
@@ -157,23 +193,23 @@ def shard(net: Any, device: str, bf16: bool) -> None:
     if any(weight.requires_grad for weight in tower.parameters()):
         layers += list(getattr(tower.encoder, "layers", None) or tower.encoder.layer)  # CLIP's name, DINOv2's
     else:
-        tower.to(device, kind)
         apart = set(tower.parameters())
     for unit in [*layers, net]:  # the root, last, has the rest: projector, embeddings, head
         for weight in unit.parameters():
             if weight not in apart and not isinstance(weight, DTensor):
                 weight.data = weight.data.to(torch.float32 if weight.requires_grad else kind)
         fully_shard(unit, mesh=mesh, mp_policy=policy, ignored_params=apart)
+    return {name: weight for name, weight in net.named_parameters() if name in trained}
 
 
 def as_forward(net: Any, function: Callable[..., T]) -> Callable[..., T]:
     """`function(net, ...)` as a forward pass of `net`: FSDP gathers the root's weights before it."""
-    from functools import partial
-
+    if world() == 1:
+        return partial(function, net)
     from torch.distributed.fsdp import register_fsdp_forward_method
 
     net.compute = partial(function, net)
-    register_fsdp_forward_method(net, "compute")  # nothing, where `net` is not sharded
+    register_fsdp_forward_method(net, "compute")
     return net.compute  # type: ignore[no-any-return]
 
 
@@ -184,6 +220,16 @@ def clip(weights: list[Any], largest: float) -> float:
     norm = whole(torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None]))
     torch.nn.utils.clip_grads_with_norm_(weights, largest, norm)
     return norm.item()  # type: ignore[no-any-return]
+
+
+def gather(weights: Json) -> Json:
+    """Whole weights, one after another, on the first rank's CPU; none on the others."""
+    found = {}
+    for name, weight in weights.items():
+        tensor = whole(weight.detach())
+        if first():
+            found[name] = tensor.cpu()
+    return found
 
 
 def whole(tensor: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
-from typing import cast
+from typing import NamedTuple
 
 from lxml import etree
 
@@ -31,7 +31,6 @@ _OTHER = frozenset(["fig", "caption", "disp-formula", "inline-formula", "supplem
 # Of the same picture: lossless first, what cannot be read as pixels last.
 _SUFFIXES = {"tif": 0, "tiff": 0, "png": 1, "jpg": 2, "jpeg": 2, "gif": 4, "svg": 5, "eps": 5, "pdf": 5}
 _OTHER_SUFFIX = 3
-_XREFS = etree.XPath('descendant::xref[not(@ref-type="bibr")]')  # most are of the literature
 _THUMBNAIL = re.compile(r"thumb|_small\b|\.sml$", re.IGNORECASE)
 
 
@@ -91,15 +90,41 @@ def parse(data: bytes) -> list[Article]:
             too_many_mentions, too_much_text.
     """
     data, encoding = _utf8(data)
-    root, data = _lightened(data, encoding) or (_tree(data, encoding), data)
+    root, found, data = _lightened(data, encoding) or _read(data, encoding)
+    articles = {root: found} if root.tag == "article" else {element: _found(element) for element in _outermost(root)}
+    if not articles:
+        raise Problem("not_jats", f"the root is <{root.tag}>, with {len(found.figures)} fig and no article in it")
+    untagged = plain_places(data) if found.figures else set()
+    return [_article(element, figures, untagged) for element, figures in articles.items()]
+
+
+class _Found(NamedTuple):
+    """What is looked for in an article, in order; `xrefs`: those that may cite a figure."""
+
+    figures: list[Element]
+    xrefs: list[Element]
+    marks: int
+
+
+def _found(root: Element) -> _Found:
+    figures, xrefs, marks = [], [], 0
+    for element in root.iter("xref", "fig", "cut-out"):
+        tag = element.tag
+        if tag == "xref":
+            if element.get("ref-type") != "bibr":  # most are of the literature
+                xrefs.append(element)
+        elif tag == "fig":
+            figures.append(element)
+        else:
+            marks += 1
+    return _Found(figures, xrefs, marks)
+
+
+def _read(data: bytes, encoding: str | None) -> tuple[Element, _Found, bytes]:
+    root = _tree(data, encoding)
     if root.tag != "article":
         _strip_namespaces(root)
-    articles = [root] if root.tag == "article" else _outermost(root)
-    if not articles:
-        inside = sum(1 for _ in root.iter("fig"))
-        raise Problem("not_jats", f"the root is <{root.tag}>, with {inside} fig and no article in it")
-    untagged = plain_places(data) if next(root.iter("fig"), None) is not None else set()
-    return [_article(element, untagged) for element in articles]
+    return root, _found(root), data
 
 
 def _utf8(data: bytes) -> tuple[bytes, str | None]:
@@ -116,8 +141,8 @@ def _utf8(data: bytes) -> tuple[bytes, str | None]:
         raise Problem("not_xml", str(error)) from None
 
 
-def _lightened(data: bytes, encoding: str | None) -> tuple[Element, bytes] | None:
-    """The tree without authors, tables and references, most of what there is to parse, and its bytes; None if not safe.
+def _lightened(data: bytes, encoding: str | None) -> tuple[Element, _Found, bytes] | None:
+    """As `_read`, without authors, tables and references, most of what there is to parse; None if not safe.
 
     They hold nothing that is asked for, unless a figure stands or is cited there: then they stay. What looks like one
     but is none, in a comment say, leaves a tree that is broken or has too few marks.
@@ -136,13 +161,11 @@ def _lightened(data: bytes, encoding: str | None) -> tuple[Element, bytes] | Non
     for begin, close in sorted(cuts):
         pieces += [data[end:begin], _MARK]
         end = close
-    data = b"".join([*pieces, data[end:]])
     try:
-        root = _tree(data, encoding)
+        root, found, data = _read(b"".join([*pieces, data[end:]]), encoding)
     except Problem:
         return None
-    name = "cut-out" if root.tag == "article" else "{*}cut-out"
-    return (root, data) if sum(1 for _ in root.iter(name)) == len(cuts) else None
+    return (root, found, data) if found.marks == len(cuts) else None
 
 
 def _cuts(data: bytes, opening: bytes, closing: bytes, first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -214,7 +237,7 @@ def _outermost(root: Element) -> list[Element]:
     return [e for e in root.iter("article") if next(e.iterancestors("article"), None) is None]
 
 
-def _article(article: Element, untagged: set[tuple[str, int]]) -> Article:
+def _article(article: Element, found: _Found, untagged: set[tuple[str, int]]) -> Article:
     """`untagged`: the figures that the file may cite without a tag."""
     meta = child(article, "front", "article-meta")
     if meta is None:
@@ -243,23 +266,23 @@ def _article(article: Element, untagged: set[tuple[str, int]]) -> Article:
         retracted=facts.is_retracted(title, notices),
         notices=notices,
         hosts=facts.hosts(meta),
-        figures=_figures(article, licence, licence_url, untagged),
+        figures=_figures(article, found, licence, licence_url, untagged),
     )
 
 
-def _figures(article: Element, licence: str, licence_url: str | None, untagged: set[tuple[str, int]]) -> list[Figure]:
-    elements = list(article.iter("fig"))
-    if not elements:
+def _figures(
+    article: Element, found: _Found, licence: str, licence_url: str | None, untagged: set[tuple[str, int]]
+) -> list[Figure]:
+    if not found.figures:
         return []
-    xrefs = cast("list[Element]", _XREFS(article))
-    index = index_of(elements, xrefs)
+    index = index_of(found.figures, found.xrefs)
     everywhere = any(not untagged.isdisjoint([(name, n), ("", n)]) for _, name, n in index.stated)
-    cited = mentions(article, index, xrefs, everywhere)
+    cited = mentions(article, index, found.xrefs, everywhere)
     names = _Names()
     groups: dict[Element, tuple[str, str]] = {}
     figures = []
     size = 0
-    for position, element in enumerate(elements):
+    for position, element in enumerate(found.figures):
         own = licence, licence_url
         if child(element, "permissions") is not None:  # a copyright of its own: the article's licence may not hold
             code, url = facts.licence(element)

@@ -11,10 +11,23 @@ import asyncio
 import json
 import zlib
 
+WORDS = ("pale", "dark", "rounded", "narrow", "broad", "bright", "grey", "smooth", "curved", "oval", "faint", "dense")
+SEEN = (
+    "There is a {} area with a sharp border.",
+    "Beside it runs a {} line that ends in the tissue.",
+    "The part below looks {} and even.",
+    "Further out the structures are {} and lie close together.",
+    "A {} rim surrounds all of them.",
+)
+
 
 def _reply(number: int, asked: int) -> bytes:
-    answer = f"A pale area of shape {number}. " * (1 + number // 3)
-    turns = [{"question": f"What is seen at place {i}?", "answer": answer} for i in range(2 + number % 4)]
+    turns = []
+    for first in range(2 + number % 4):
+        words = (WORDS[(number + first * 3 + i) % len(WORDS)] for i in range(0, 9, 2))
+        seen = [text.format(word) for text, word in zip(SEEN, words, strict=True)]
+        question = f"What is seen at the {('top', 'bottom', 'left', 'right', 'centre')[first]} of the image?"
+        turns.append({"question": question, "answer": " ".join(seen[: 1 + (number + first) % len(SEEN)])})
     text = json.dumps({"turns": turns})
     reply = {
         "model": "stub",

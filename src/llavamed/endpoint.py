@@ -277,7 +277,8 @@ class _Run:
                 self.answered, self.lost_in_a_row = True, 0
                 held, self.held = self.held, []
                 await self.book.record(*held, {"key": key, "id": request.id} | fact)
-                step = _next(request, self.endpoint.model, self.book, self.check)[0]
+                bad = self.check(fact["text"]) != ""
+                step = _next(request, self.endpoint.model, self.book, self.check)[0] if bad else None
             else:
                 self.advance()
 

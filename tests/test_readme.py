@@ -23,7 +23,8 @@ def commands(path, begin="^ *", end="$"):
 
 COMMANDS = commands(ROOT / "README.md")
 DOCS = [words for name in ("sources.md", "benchmarks.md") for words in commands(ROOT / "docs" / name, r"\| `", r"` \|")]
-DOCS += commands(ROOT / "docs" / "teacher.md") + commands(ROOT / "docs" / "chat.md") + commands(ROOT / "docs" / "clusters.md", "-m ")
+DOCS += commands(ROOT / "docs" / "teacher.md") + commands(ROOT / "docs" / "chat.md")
+DOCS += commands(ROOT / "docs" / "clusters.md", "-m ")
 
 
 @pytest.mark.parametrize("words", COMMANDS + DOCS, ids=" ".join)

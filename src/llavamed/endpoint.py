@@ -18,6 +18,7 @@ from email.utils import parsedate_to_datetime
 from itertools import islice
 from pathlib import Path
 from time import time
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from llavamed import __version__
@@ -36,7 +37,6 @@ LONGEST_WAIT = 900.0  # seconds of Retry-After that are waited for
 LOST_IN_A_ROW = 5  # requests without an answer after all tries: the server is down
 REFUSED_AT_FIRST = 16  # requests refused before any is answered: the fault is not theirs
 REMINDERS = 2  # to a model whose answer cannot be read
-Step = tuple[str, Json]  # the key and the body of what is sent next
 # What a server may not take. `max_tokens` has another name where it is not.
 _OPTIONAL = ("response_format", "temperature", "max_tokens")
 _UNSUPPORTED = re.compile(r"support|unrecogni|unknown|not permitted|extra", re.IGNORECASE)
@@ -90,6 +90,14 @@ class Request:
             form = {"name": "answer", "strict": True, "schema": self.schema}
             body["response_format"] = {"type": "json_schema", "json_schema": form}
         return body
+
+
+class _Step(NamedTuple):
+    """What is sent next: its key in the journal, the body, and the body as JSON."""
+
+    key: str
+    body: Json
+    text: str
 
 
 @dataclass(frozen=True)
@@ -157,16 +165,17 @@ def outcome_of(request: Request, model: str, book: Journal, check: Callable[[str
     return _next(request, model, book, check)[1]
 
 
-def _next(request: Request, model: str, book: Journal, check: Callable[[str], str]) -> tuple[Step | None, Outcome]:
+def _next(request: Request, model: str, book: Journal, check: Callable[[str], str]) -> tuple[_Step | None, Outcome]:
     """What is still to be sent for `request`, with its key (None: nothing), and its outcome so far."""
     body = request.body(model)
     outcome = Outcome(request.id)
     prompt = completion = 0
     while True:
-        key = _key(request.id, body)
+        text = json.dumps(body, sort_keys=True)
+        key = _key(request.id, text)
         fact = book.get(key)
         if fact is None:
-            return (key, body), outcome
+            return _Step(key, body, text), outcome
         if "refused" in fact:
             return None, Outcome(request.id, outcome.text, "refused", fact["refused"], outcome.replies)
         prompt, completion = prompt + fact["tokens"][0], completion + fact["tokens"][1]
@@ -182,14 +191,15 @@ def _next(request: Request, model: str, book: Journal, check: Callable[[str], st
         body = body | {"messages": [*body["messages"], {"role": "assistant", "content": fact["text"]}, told]}
 
 
-def _key(name: str, body: Json) -> str:
-    return hashlib.sha256(json.dumps([name, body], sort_keys=True).encode()).hexdigest()[:32]
+def _key(name: str, body: str) -> str:
+    """Of the JSON list of the request's id and its body."""
+    return hashlib.sha256(f"[{json.dumps(name)}, {body}]".encode()).hexdigest()[:32]
 
 
 async def _ask_all(
     endpoint: Endpoint, requests: Collection[Request], book: Journal, check: Callable[[str], str], label: str
 ) -> None:
-    def waiting(answered: Callable[[], None]) -> Iterator[tuple[Request, Step]]:
+    def waiting(answered: Callable[[], None]) -> Iterator[tuple[Request, _Step]]:
         for request in requests:
             step = _next(request, endpoint.model, book, check)[0]
             if step is None:
@@ -259,16 +269,15 @@ class _Run:
         self.tokens = Pace(endpoint.tokens_per_minute)
         self.used = self.guessed = 0.0  # tokens
 
-    async def work(self, requests: Iterator[tuple[Request, Step]]) -> None:
+    async def work(self, requests: Iterator[tuple[Request, _Step]]) -> None:
         """Ask one after another until there are none left."""
         for request, first in requests:
-            step: Step | None = first
+            step: _Step | None = first
             while step is not None:
-                key, body = step
                 try:
-                    fact = await self._answer(body)
+                    fact = await self._answer(step)
                 except _Refused as error:
-                    await self._refuse({"key": key, "id": request.id, "refused": str(error)})
+                    await self._refuse({"key": step.key, "id": request.id, "refused": str(error)})
                     self.advance()
                     break
                 except _Again as error:
@@ -276,7 +285,7 @@ class _Run:
                     break
                 self.answered, self.lost_in_a_row = True, 0
                 held, self.held = self.held, []
-                await self.book.record(*held, {"key": key, "id": request.id} | fact)
+                await self.book.record(*held, {"key": step.key, "id": request.id} | fact)
                 bad = self.check(fact["text"]) != ""
                 step = _next(request, self.endpoint.model, self.book, self.check)[0] if bad else None
             else:
@@ -305,13 +314,13 @@ class _Run:
         if not self.answered or self.lost_in_a_row >= LOST_IN_A_ROW:
             raise self._unfinished(self.trouble)
 
-    async def _answer(self, body: Json) -> Json:
+    async def _answer(self, step: _Step) -> Json:
         """Raises _Refused; _Again: not after all tries."""
         attempt = 0
         while True:
-            await self._turn(body)
+            await self._turn(step.body)
             try:
-                return await self._post(body)
+                return await self._post(step)
             except _Again as error:
                 attempt += 1
                 if attempt >= error.tries:
@@ -331,17 +340,14 @@ class _Run:
         """What it may take, by what the requests so far took."""
         return _estimate(body) * (self.used / self.guessed if self.used else 1)
 
-    async def _post(self, body: Json) -> Json:
+    async def _post(self, step: _Step) -> Json:
         """Raises _Refused, _Again; InputError, Unfinished: no request can be answered."""
-        sent = {name: value for name, value in body.items() if name not in self.without}
-        if "max_tokens" in self.without:
-            sent["max_completion_tokens"] = body["max_tokens"]
         try:
             async with asyncio.timeout(self.endpoint.timeout):
-                reply = await self.poster.post(json.dumps(sent).encode())
+                reply = await self.poster.post(self._text(step).encode())
             self.reached = True
             if reply.status >= 300:
-                return await self._status(reply, sent, body)
+                return await self._status(reply, step)
             fact = _read(reply.body)
         except TimeoutError:
             why = f"no answer within {self.endpoint.timeout:g} s: allow it more time"
@@ -354,12 +360,21 @@ class _Run:
             if self.answered:
                 raise _Again("an answer that was no chat completion") from None
             raise _Wrong("what answers there is no chat endpoint: correct the URL") from None
-        guess = self._tokens(body)
+        guess = self._tokens(step.body)
         self.tokens.settle(sum(fact["tokens"]) - guess)
-        self.used, self.guessed = self.used + sum(fact["tokens"]), self.guessed + _estimate(body)
+        self.used, self.guessed = self.used + sum(fact["tokens"]), self.guessed + _estimate(step.body)
         return fact | {"without": sorted(self.without)}
 
-    async def _status(self, reply: Reply, sent: Json, body: Json) -> Json:
+    def _text(self, step: _Step) -> str:
+        """What is sent: the body, but for what this server does not take."""
+        if not self.without:
+            return step.text
+        sent = {name: value for name, value in step.body.items() if name not in self.without}
+        if "max_tokens" in self.without:
+            sent["max_completion_tokens"] = step.body["max_tokens"]
+        return json.dumps(sent)
+
+    async def _status(self, reply: Reply, step: _Step) -> Json:
         """What to do about an answer with an error status."""
         status, error = reply.status, _error(reply.body)
         said, code = error["message"], f"{error['code']} {error['type']}"
@@ -378,10 +393,11 @@ class _Run:
         if status in (408, 409, 425, 429) or status >= 500:
             raise _Again(f"{status} {said}", wait)
         for name in _OPTIONAL:
-            if name in sent and name in f"{error['param']} {said}" and _UNSUPPORTED.search(f"{code} {said}"):
+            taken = name in step.body and name not in self.without
+            if taken and name in f"{error['param']} {said}" and _UNSUPPORTED.search(f"{code} {said}"):
                 self.without.add(name)
                 console.print(f"{self.endpoint.base} does not take {name}: left out", highlight=False, soft_wrap=True)
-                return await self._post(body)
+                return await self._post(step)
         raise _Refused(f"{status} {said}")
 
     def _nothing_answered(self) -> InputError:

@@ -8,16 +8,13 @@ contacted: redirects are not followed.
 import asyncio
 import hashlib
 import json
-import os
 import random
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from itertools import islice
 from pathlib import Path
-from time import time
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -28,8 +25,8 @@ from llavamed.journal import Journal
 from llavamed.pace import Pace, now
 from llavamed.post import Poster, Reply
 from llavamed.storage import Json
+from llavamed.wire import KEY, Refused, account, error_of, estimate, read, retry_after
 
-KEY = "OPENAI_API_KEY"
 TRIES = 12  # of one request, with what BACKOFF adds up to: about five minutes
 FEW_TRIES = 3  # where it may well be the wrong server
 BACKOFF, LONGEST_BACKOFF = 0.5, 60.0  # seconds, doubled each time, jittered by half
@@ -212,12 +209,8 @@ async def _ask_all(
     done = len(requests) - sum(1 for _ in waiting(lambda: None)) if counted else 0
     if done == len(requests):
         return
-    key = _account()
-    headers = {
-        "Content-Type": "application/json",
-        "Accept": "application/json",
-        "User-Agent": f"llavamed/{__version__}",
-    }
+    key, kind = account(), "application/json"
+    headers = {"Content-Type": kind, "Accept": kind, "User-Agent": f"llavamed/{__version__}"}
     poster = Poster(f"{endpoint.base}/chat/completions", headers | ({"Authorization": f"Bearer {key}"} if key else {}))
     with progress(label, len(requests), "answers", done=done) as advance, closing(poster):
         run = _Run(endpoint, poster, book, check, advance)
@@ -240,10 +233,6 @@ class _Wrong(_Again):
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, tries=FEW_TRIES)
-
-
-class _Refused(Exception):
-    """The server will not answer this request."""
 
 
 class _Run:
@@ -276,7 +265,7 @@ class _Run:
             while step is not None:
                 try:
                     fact = await self._answer(step)
-                except _Refused as error:
+                except Refused as error:
                     await self._refuse({"key": step.key, "id": request.id, "refused": str(error)})
                     self.advance()
                     break
@@ -315,7 +304,7 @@ class _Run:
             raise self._unfinished(self.trouble)
 
     async def _answer(self, step: _Step) -> Json:
-        """Raises _Refused; _Again: not after all tries."""
+        """Raises Refused; _Again: not after all tries."""
         attempt = 0
         while True:
             await self._turn(step.body)
@@ -338,17 +327,17 @@ class _Run:
 
     def _tokens(self, body: Json) -> float:
         """What it may take, by what the requests so far took."""
-        return _estimate(body) * (self.used / self.guessed if self.used else 1)
+        return estimate(body) * (self.used / self.guessed if self.used else 1)
 
     async def _post(self, step: _Step) -> Json:
-        """Raises _Refused, _Again; InputError, Unfinished: no request can be answered."""
+        """Raises Refused, _Again; InputError, Unfinished: no request can be answered."""
         try:
             async with asyncio.timeout(self.endpoint.timeout):
                 reply = await self.poster.post(self._text(step).encode())
             self.reached = True
             if reply.status >= 300:
                 return await self._status(reply, step)
-            fact = _read(reply.body)
+            fact = read(reply.body)
         except TimeoutError:
             why = f"no answer within {self.endpoint.timeout:g} s: allow it more time"
             raise _Again(why, tries=TRIES if self.answered else FEW_TRIES) from None
@@ -362,7 +351,7 @@ class _Run:
             raise _Wrong("what answers there is no chat endpoint: correct the URL") from None
         guess = self._tokens(step.body)
         self.tokens.settle(sum(fact["tokens"]) - guess)
-        self.used, self.guessed = self.used + sum(fact["tokens"]), self.guessed + _estimate(step.body)
+        self.used, self.guessed = self.used + sum(fact["tokens"]), self.guessed + estimate(step.body)
         return fact | {"without": sorted(self.without)}
 
     def _text(self, step: _Step) -> str:
@@ -376,9 +365,9 @@ class _Run:
 
     async def _status(self, reply: Reply, step: _Step) -> Json:
         """What to do about an answer with an error status."""
-        status, error = reply.status, _error(reply.body)
+        status, error = reply.status, error_of(reply.body)
         said, code = error["message"], f"{error['code']} {error['type']}"
-        wait = _retry_after(reply.headers)
+        wait = retry_after(reply.headers)
         if status == 401 or (status == 403 and not self.answered):
             raise InputError(f"{self.endpoint.base}: {status} {said}: set {KEY} to a key that it takes")
         if status == 404:
@@ -398,7 +387,7 @@ class _Run:
                 self.without.add(name)
                 console.print(f"{self.endpoint.base} does not take {name}: left out", highlight=False, soft_wrap=True)
                 return await self._post(step)
-        raise _Refused(f"{status} {said}")
+        raise Refused(f"{status} {said}")
 
     def _nothing_answered(self) -> InputError:
         refused = self.held[-1]["refused"]
@@ -406,67 +395,3 @@ class _Run:
 
     def _unfinished(self, why: str) -> Unfinished:
         return Unfinished(f"{self.endpoint.base}: {why}; {len(self.book)} answers are kept: run the same command again")
-
-
-def _estimate(body: Json) -> float:
-    """Tokens that a request may take: four characters each, 1,000 a picture, and the longest answer."""
-    total = float(body["max_tokens"])
-    for message in body["messages"]:
-        parts = message["content"]
-        for part in [{"type": "text", "text": parts}] if isinstance(parts, str) else parts:
-            total += len(part["text"]) / 4 if part["type"] == "text" else 1000
-    return total
-
-
-def _read(content: bytes) -> Json:
-    """What the journal keeps of a chat completion. Raises ValueError: it is none."""
-    try:
-        reply = json.loads(content)
-        choice = reply["choices"][0]
-        message = choice["message"]
-        text, usage = message.get("content") or "", reply.get("usage") or {}
-        tokens = [int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)]
-    except (LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"no chat completion: {error}") from None
-    if not isinstance(text, str):
-        raise ValueError("no chat completion: the content is no text")
-    finish = str(choice.get("finish_reason") or "")
-    if message.get("refusal") or (finish == "content_filter" and not text):
-        raise _Refused(f"{finish}: {message.get('refusal') or 'no text'}")
-    name = str(reply.get("model") or "").rpartition("/")[2]  # llama.cpp gives the path of its file
-    return {"text": text, "finish": finish, "model": name, "tokens": tokens}
-
-
-def _account() -> str:
-    """The key of the account, or "". Raises InputError."""
-    key = os.environ.get(KEY, "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise InputError(f"{KEY} holds characters that are in no key: set it again")
-    return key
-
-
-def _error(content: bytes) -> dict[str, str]:
-    """What the server says about it: message (one line, without the key), code, type and param."""
-    text = content.decode("utf-8", "replace")
-    try:
-        found = json.loads(text)
-        found = found.get("error", found)
-        said = {"message": found} if isinstance(found, str) else dict(found)
-    except (ValueError, TypeError, AttributeError):
-        said = {"message": text}
-    error = {name: str(said.get(name) or "") for name in ("message", "code", "type", "param")}
-    message, key = " ".join(error["message"].split())[:300], _account()
-    return error | {"message": message.replace(key, "***") if key else message}
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds to wait, as Retry-After has them: a number, or a date. 0: not said."""
-    value = headers.get("retry-after", "")
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
-    except ValueError:
-        return 0.0

@@ -1,0 +1,80 @@
+"""What goes over the wire to a chat endpoint and back: the account's key, replies, refusals, errors."""
+
+import json
+import os
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from time import time
+
+from llavamed.errors import InputError
+from llavamed.storage import Json
+
+KEY = "OPENAI_API_KEY"
+
+
+class Refused(Exception):
+    """The server will not answer this request."""
+
+
+def estimate(body: Json) -> float:
+    """Tokens that a request may take: four characters each, 1,000 a picture, and the longest answer."""
+    total = float(body["max_tokens"])
+    for message in body["messages"]:
+        parts = message["content"]
+        for part in [{"type": "text", "text": parts}] if isinstance(parts, str) else parts:
+            total += len(part["text"]) / 4 if part["type"] == "text" else 1000
+    return total
+
+
+def read(content: bytes) -> Json:
+    """What the journal keeps of a chat completion. Raises ValueError: it is none."""
+    try:
+        reply = json.loads(content)
+        choice = reply["choices"][0]
+        message = choice["message"]
+        text, usage = message.get("content") or "", reply.get("usage") or {}
+        tokens = [int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)]
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"no chat completion: {error}") from None
+    if not isinstance(text, str):
+        raise ValueError("no chat completion: the content is no text")
+    finish = str(choice.get("finish_reason") or "")
+    if message.get("refusal") or (finish == "content_filter" and not text):
+        raise Refused(f"{finish}: {message.get('refusal') or 'no text'}")
+    name = str(reply.get("model") or "").rpartition("/")[2]  # llama.cpp gives the path of its file
+    return {"text": text, "finish": finish, "model": name, "tokens": tokens}
+
+
+def account() -> str:
+    """The key of the account, or "". Raises InputError."""
+    key = os.environ.get(KEY, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(f"{KEY} holds characters that are in no key: set it again")
+    return key
+
+
+def error_of(content: bytes) -> dict[str, str]:
+    """What the server says about it: message (one line, without the key), code, type and param."""
+    text = content.decode("utf-8", "replace")
+    try:
+        found = json.loads(text)
+        found = found.get("error", found)
+        said = {"message": found} if isinstance(found, str) else dict(found)
+    except (ValueError, TypeError, AttributeError):
+        said = {"message": text}
+    error = {name: str(said.get(name) or "") for name in ("message", "code", "type", "param")}
+    message, key = " ".join(error["message"].split())[:300], account()
+    return error | {"message": message.replace(key, "***") if key else message}
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds to wait, as Retry-After has them: a number, or a date. 0: not said."""
+    value = headers.get("retry-after", "")
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+    except ValueError:
+        return 0.0

@@ -18,10 +18,12 @@ def pick(
     group: Callable[[Json], str],
     columns: Sequence[str],
     key: Sequence[str] = ("pair_id",),
+    salt: str = "",
 ) -> list[Json]:
     """`n` whole rows of Parquet `files`, taken from the groups in turn, in each by hash of `key`; a key only once.
 
-    `group` sees the `columns` and the `key` alone; whole rows are read only from the row groups of those chosen.
+    Another `salt`, other rows. `group` sees the `columns` and the `key` alone; whole rows are read only from the row
+    groups of those chosen.
     Returned group by group.
     """
     best: dict[str, dict[str, Place]] = defaultdict(dict)
@@ -31,13 +33,17 @@ def pick(
             for batch in file.iter_batches(batch_size=ROWS_IN_GROUP, columns=[*key, *columns]):
                 for row in batch.to_pylist():
                     name = repr([row[column] for column in key])
-                    best[group(row)].setdefault(name, (hashlib.sha256(name.encode()).digest(), number, position))
+                    best[group(row)].setdefault(name, (_digest(salt + name), number, position))
                     position += 1
                 for name, found in best.items():
                     best[name] = dict(sorted(found.items(), key=lambda item: item[1])[:n])
     chosen = _in_turn({name: list(found.items()) for name, found in sorted(best.items())}, n)
     rows = _read(files, [place for _, place in chosen])
     return [rows[file, row] for _, (_, file, row) in chosen]
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _in_turn(groups: dict[str, list[tuple[str, Place]]], n: int) -> list[tuple[str, Place]]:

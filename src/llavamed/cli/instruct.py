@@ -117,3 +117,47 @@ def _server(teacher: str, model: str) -> Iterator[tuple[str, str]]:
             yield server
     else:
         yield teacher, model
+
+
+@instruct.command("clean")
+def instruct_clean(
+    folder: Annotated[Path, typer.Argument(metavar="SET", help="Conversations.")],
+    output: Output,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(metavar="CORPUS", help="The captions that the answers were made from.", show_default="no check"),
+    ] = None,
+    workers: Workers = CORES,
+    force: Force = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Clean a set of conversations: drop or repair turns, without asking a teacher.
+
+    Example: `llavamed instruct clean conversations --corpus corpus -o cleaned`
+    """
+    from llavamed.instruct.clean.again import clean_set
+
+    hush(quiet)
+    show(clean_set(folder, output, corpus=corpus, workers=workers, force=force), as_json)
+
+
+@instruct.command("show")
+def instruct_show(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Conversations.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The page to write.", show_default="DIR.html")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Show conversations: tables here, and a page with pictures beside them.
+
+    Example: `llavamed instruct show conversations -o conversations.html`
+    """
+    from rich.console import Console
+
+    from llavamed.instruct.show import show as show_set
+
+    parts, page = show_set(folder, page=output, seed=seed)
+    Console().print(*parts, sep="\n")
+    print(f"page: {page}")

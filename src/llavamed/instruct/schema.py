@@ -21,3 +21,11 @@ CONVERSATIONS = with_features(
     )
 )
 EXCLUDED = pa.schema([(name, pa.string()) for name in ("id", "pair_id", "split", "source", "reason", "detail")])
+# What cleaning leaves out: a turn, or a conversation (`turn` is empty) of which no turn is left.
+DROPPED = pa.schema(
+    [
+        *((name, pa.string()) for name in ("id", "pair_id", "teacher", "prompt_hash", "split")),
+        ("turn", pa.int32()),  # from 1
+        *((name, pa.string()) for name in ("question", "answer", "source", "reason", "detail")),
+    ]
+)

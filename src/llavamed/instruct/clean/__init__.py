@@ -1,0 +1,113 @@
+"""Turns worth training on: every rule is named, and what breaks one is dropped, or repaired where that is enough."""
+
+import hashlib
+from collections.abc import Iterable
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from llavamed import storage
+from llavamed.instruct.clean import form, leak, phrases, repair
+from llavamed.instruct.write import Turns
+
+MEANING = {  # in the order in which a turn is judged
+    "format": "marks of roles, prompts or data formats; roles out of order; no mark of the picture",
+    "degenerate": "empty, cut off, repeating itself or the question, a bare yes where more was asked",
+    "language": "not in English",
+    "self": "speaks of itself as a program",
+    "no_picture": "says that there is no picture",
+    "text": "speaks of a caption, text or authors",
+    "advice": "tells somebody what to do about their health",
+    "certain": "claims a diagnosis or an outcome beyond doubt",
+    "leak": "tells what no viewer of the picture could see",
+    "duplicate": "said before about the same picture",
+}
+SPOKEN = ("self", "no_picture", "text", "advice", "certain")  # rules of phrases
+_ANSWER_ONLY = ("advice", "certain")  # one may ask for advice, and must not get it
+
+
+class Victim(NamedTuple):
+    """A turn that was dropped: its number in the conversation from 1, its words, the rule, and what broke it."""
+
+    turn: int
+    question: str
+    answer: str
+    reason: str
+    detail: str
+
+
+def clean_turns(
+    turns: Turns, caption: str = "", mentions: Iterable[str] = (), said: Iterable[str] = ()
+) -> tuple[Turns, list[Victim]]:
+    """The turns that are kept, in their order, some with clauses about the text taken out, and those dropped.
+
+    `said`: what was said about the picture elsewhere (`turn_key`), and is not kept again.
+    Without `caption` and `mentions` nothing is compared with them: of leaks, those that no picture shows are found.
+    """
+    source = "\n".join((caption, *mentions)).strip()
+    kept: Turns = []
+    victims = []
+    seen = set(said)
+    for number, (question, answer) in enumerate(turns, 1):
+        broken, left = judge(question, answer, source), answer
+        if broken.keys() == {"text"} and (repaired := _repaired(question, answer, source)):
+            broken, left = {}, repaired
+        if not broken:
+            key = turn_key(question, left)
+            broken = {"duplicate": "the same question and answer"} if key in seen else {}
+            seen.add(key)
+        if broken:
+            reason, detail = next(iter(broken.items()))
+            victims.append(Victim(number, question, answer, reason, detail))
+        else:
+            kept.append((question, left))
+    return kept, victims
+
+
+def judge(question: str, answer: str, source: str = "") -> dict[str, str]:
+    """Every rule that a turn breaks by itself -> what breaks it, in the order of MEANING.
+
+    `source`: what the turn was made from, caption and mentions in one; "" where not known.
+    """
+    asked, said = _split(question), _split(answer)
+    known_asked, known = set(asked), set(said)
+    spoken_of, spoken = phrases.find(asked, known_asked), phrases.find(said, known)
+    found = {
+        "format": form.find_marks(question) or form.find_marks(answer),
+        "degenerate": form.find_degenerate(answer, asked, said, known),
+        "language": form.find_language(question, known_asked) or form.find_language(answer, known),
+        **{rule: spoken.get(rule) or ("" if rule in _ANSWER_ONLY else spoken_of.get(rule, "")) for rule in SPOKEN},
+        "leak": leak.find_leak(question, asked, known_asked, source) or leak.find_leak(answer, said, known, source),
+    }
+    return {rule: detail for rule, detail in found.items() if detail}
+
+
+def turn_key(question: str, answer: str) -> str:
+    """What is equal for two turns that say the same."""
+    return " ".join((*_split(question), "|", *_split(answer)))
+
+
+@lru_cache(maxsize=8)
+def _split(text: str) -> tuple[str, ...]:
+    """The words of a text, which are asked for again and again while its turn is judged."""
+    return tuple(phrases.split(text))
+
+
+@cache
+def rules_hash() -> str:
+    """SHA-256 over the files of this folder that decide: words and code."""
+    names = (phrases.RULES.name, "__init__.py", "phrases.py", "leak.py", "form.py", "repair.py")
+    folder = Path(__file__).parent
+    lines = "".join(f"{storage.sha256_file(folder / name)}  {name}\n" for name in names)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _repaired(question: str, answer: str, source: str) -> str:
+    """The answer without its clauses about the text, or "" where that does not mend the turn."""
+    left = repair.strip(answer, _speaks_of_text)
+    return left if left != answer and not judge(question, left, source) else ""
+
+
+def _speaks_of_text(clause: str) -> bool:
+    words = _split(clause)
+    return "text" in phrases.find(words, set(words))

@@ -1,0 +1,176 @@
+"""Clean a set of conversations that exists: nobody is asked, records keep their ids."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from llavamed import artifact, storage
+from llavamed.cards import dataset_card
+from llavamed.errors import InputError
+from llavamed.instruct.clean import MEANING, Victim, clean_turns, rules_hash, turn_key
+from llavamed.instruct.schema import CONVERSATIONS, DROPPED
+from llavamed.instruct.write import Turns
+from llavamed.storage import Json
+
+MARK = "<image>"
+NOTHING: tuple[str, list[str]] = ("", [])  # no caption, no mentions
+EMPTY = "no_turn_left"
+COMPARED = "leaks are looked for in the captions and mentions of the corpus"
+NOT_COMPARED = "no corpus was given: of leaks only those that no picture ever shows were looked for"
+CARD = """Cleaned: turns that break a rule were left out, or lost a clause about their text. No word was added."""
+
+Sources = dict[str, tuple[str, list[str]]]  # pair_id -> caption, mentions
+Said = list[dict[str, str]]  # a conversation as tables have it
+
+
+def clean_set(folder: Path, output: Path, *, corpus: Path | None = None, workers: int = 1, force: bool = False) -> Json:
+    """Write the conversations of `folder` to `output`, without the turns that break a rule of `MEANING`.
+
+    `corpus` holds the captions and mentions that the answers were made from. Returns `{conversations, turns:
+    {in, kept, excluded}, repaired, without_caption, leaks, artifact, hash}`; `leaks` says what was compared.
+
+    Raises:
+        InputError: `folder` is no finished set of conversations, or the alignment set, whose answers are captions;
+            `corpus` is no corpus; `output` holds something else.
+    """
+    parent = artifact.require(folder, "conversations")
+    if parent["settings"].get("set") == "alignment":
+        raise InputError(f"{folder}: the answers of an alignment set are captions, which cleaning would leave out")
+    if corpus:
+        artifact.require(corpus, "corpus")
+    size = sum(file["bytes"] for path, file in parent["files"].items() if path.startswith("data/"))
+    settings = {"set": "cleaned", "rules_hash": rules_hash(), "compared": corpus is not None}
+    parents = [folder, *([corpus] if corpus else [])]
+    job = artifact.start(output, "conversations", settings, parents=parents, force=force, needs_bytes=size)
+    if job.manifest is None:
+        job.manifest = _write(job, folder, corpus, workers)
+    counts = job.manifest["counts"]
+    leaks = {"leaks": COMPARED if corpus else NOT_COMPARED, "without_caption": job.manifest["without_caption"]}
+    return {
+        **counts,
+        "repaired": job.manifest["repaired"],
+        **leaks,
+        "artifact": str(output),
+        "hash": job.manifest["hash"],
+    }
+
+
+def _write(job: artifact.Job, folder: Path, corpus: Path | None, workers: int) -> Json:
+    sources = _sources(folder, corpus) if corpus else {}
+    before = _said_before(folder, sources)
+    shards = []
+    for path in storage.tables(folder):
+        pairs = set(pq.read_table(path, columns=["pair_id"]).column(0).to_pylist())
+        own = {pair: sources[pair] for pair in pairs & sources.keys()}
+        shards.append((path, own, before[path]))
+    write = partial(_write_shard, folder)
+    schemas = {"data": CONVERSATIONS, "excluded": DROPPED}
+    facts = artifact.run_shards(job, write, shards, schemas, workers=workers, label="cleaning")
+    counts = {}
+    for name in ("conversations", "turns"):
+        kept, excluded = facts.get(f"{name}_kept", 0), facts.get(f"{name}_excluded", {})
+        counts[name] = {"in": kept + sum(excluded.values()), "kept": kept, "excluded": excluded}
+    splits = facts.get("splits", {})
+    histograms = {"split": {name: split["conversations"] for name, split in splits.items()}}
+    card = dataset_card("Conversations: cleaned", f"{CARD}\n\n{_table(counts['turns']['excluded'])}", splits)
+    return artifact.publish(
+        job, counts=counts, histograms=histograms, card=card, splits=splits, repaired=facts.get("repaired", 0),
+        without_caption=facts.get("without_caption", 0),
+    )  # fmt: skip
+
+
+def clean_row(row: Json, source: tuple[str, list[str]], said: Iterable[str] = ()) -> tuple[Turns, list[Victim], int]:
+    """The turns of a record that are kept, those dropped, and how many were repaired. Arguments of `clean_turns`."""
+    turns, wrong = turns_of(row["conversations"])
+    if wrong:
+        return [], [Victim(n, *turn, "format", wrong) for n, turn in enumerate(turns, 1)], 0
+    kept, victims = clean_turns(turns, *source, said)
+    return kept, victims, sum(turn not in turns for turn in kept)
+
+
+def turns_of(said: Said | None) -> tuple[Turns, str]:
+    """The turns of a conversation, without the mark of the picture, and what is wrong with its format, or ""."""
+    parts = said or []
+    turns: Turns = []
+    for part in parts:
+        value = (part["value"] or "").replace(MARK, "").strip()
+        if part["from"] == "gpt" and turns and not turns[-1][1]:
+            turns[-1] = (turns[-1][0], value)
+        else:
+            turns.append((value, "") if part["from"] != "gpt" else ("", value))
+    roles = [part["from"] for part in parts]
+    if not parts or roles != ["human", "gpt"] * (len(parts) // 2):
+        return turns or [("", "")], "human and gpt do not take turns"
+    marks = [(part["value"] or "").count(MARK) for part in parts]
+    if marks[0] != 1 or sum(marks) != 1:
+        return turns, "the mark of the picture does not stand once, in the first question"
+    return turns, ""
+
+
+def messages(turns: Turns) -> Said:
+    """Turns as tables have them; the first question has the mark of the picture."""
+    said = [{"from": who, "value": text} for turn in turns for who, text in zip(("human", "gpt"), turn, strict=True)]
+    said[0]["value"] = f"{MARK}\n{said[0]['value']}"
+    return said
+
+
+def _write_shard(folder: Path, shard: tuple[Path, Sources, dict[int, set[str]]]) -> tuple[artifact.Tables, Json]:
+    path, sources, before = shard
+    tables: artifact.Tables = defaultdict(list)
+    facts: Json = {}
+    source = path.relative_to(folder).as_posix()
+    for number, row in enumerate(pq.read_table(path).to_pylist()):
+        kept, victims, repaired = clean_row(row, sources.get(row["pair_id"], NOTHING), before.get(number, ()))
+        text = {name: row[name] for name in ("id", "pair_id", "teacher", "prompt_hash", "split")} | {"source": source}
+        tables["excluded/turns"] += [text | victim._asdict() for victim in victims]
+        if kept:
+            tables[f"data/{row['split']}"].append(row | {"conversations": messages(kept)})
+        else:
+            reasons = ", ".join(sorted({victim.reason for victim in victims}))
+            tables["excluded/conversations"].append(text | {"reason": EMPTY, "detail": reasons})
+        facts = artifact.add(facts, _count(row["split"], kept, victims))
+        facts = artifact.add(facts, {"repaired": repaired, "without_caption": int(row["pair_id"] not in sources)})
+    return dict(tables), facts
+
+
+def _count(split: str, kept: Turns, victims: list[Victim]) -> Json:
+    facts: Json = {"turns_kept": len(kept), "turns_excluded": Counter(victim.reason for victim in victims)}
+    if not kept:
+        return facts | {"conversations_excluded": {EMPTY: 1}}
+    text = [part for turn in kept for part in turn]
+    counts = {"conversations": 1, "turns": len(kept), "words": sum(len(part.split()) for part in text)}
+    return facts | {"conversations_kept": 1, "splits": {split: counts | {"characters": sum(map(len, text))}}}
+
+
+def _sources(folder: Path, corpus: Path) -> Sources:
+    """Captions and mentions of the figures that `folder` is about."""
+    wanted = {row["pair_id"] for row in storage.read_rows(folder, columns=["pair_id"])}
+    return {
+        row["pair_id"]: (row["fig_caption"] or "", row["in_text_mention"] or [])
+        for row in storage.read_rows(corpus, columns=["pair_id", "fig_caption", "in_text_mention"])
+        if row["pair_id"] in wanted
+    }
+
+
+def _said_before(folder: Path, sources: Sources) -> dict[Path, dict[int, set[str]]]:
+    """Of pictures with several records: file -> row -> what was kept of the picture's records before it."""
+    several = Counter(row["pair_id"] for row in storage.read_rows(folder, columns=["pair_id"]))
+    said: dict[str, set[str]] = {pair: set() for pair, n in several.items() if n > 1}
+    found: dict[Path, dict[int, set[str]]] = {path: {} for path in storage.tables(folder)}
+    for path in found if said else ():
+        rows = pq.read_table(path, columns=["pair_id", "conversations"]).to_pylist()
+        for number, row in enumerate(rows):
+            if row["pair_id"] in said:
+                before = said[row["pair_id"]]
+                kept, _, _ = clean_row(row, sources.get(row["pair_id"], NOTHING), before)
+                found[path][number] = before
+                said[row["pair_id"]] = before | {turn_key(*turn) for turn in kept}
+    return found
+
+
+def _table(excluded: dict[str, int]) -> str:
+    lines: Iterable[str] = (f"| {rule} | {MEANING[rule]} | {n:,} |" for rule, n in sorted(excluded.items()))
+    return "\n".join(("| rule | left out: a turn that | turns |", "| --- | --- | ---: |", *lines))

@@ -1,0 +1,88 @@
+"""Turns that are no good whatever they are about: degenerate, in another language, with marks of a format."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+
+from llavamed.instruct.clean.phrases import rules, words_of
+
+REPEATED = 0.28  # of an answer's runs of three words: that many are repetitions of others
+SAME = 0.5  # of an answer's words: one and the same
+SENTENCE = 6  # words: from so many on, one in English has a word that only English has; with letters of others
+FOREIGN = 4  # words of another language, whatever else there is
+_ENDS = frozenset(".!?;:%")
+_CLOSED = tuple(".!?…%)]\"'”’")
+_PLACEHOLDER = re.compile(r"\s*[\[<{(][^\])>}\"]*[\])>}]\.?\s*")
+_MARKED = frozenset("<[#`{:")  # every mark has one of these
+_RUN = re.compile(r"([^\d\s])\1{7,}")
+_LONGEST = 30  # letters of a word; longer ones may be one letter many times
+_MARKS = re.compile(
+    r"<\|?/?(?:im_start|im_end|assistant|user|system|human|image|s|endoftext|end|eot_id|bos|eos)\|?>|\[/?INST\]|<</?SYS>>"
+    r"|^\s*#{2,}\s|\n#{2,}\s|```|^\s*[{\[]\s*[\"'{]|[\"']\s*:\s*[\"'\[{]"
+    r"|(?:^|[.?!\n]\s*)(?:Human|User|Assistant|GPT|Bot|AI|Question|Answer|Response|System)\s?\d*\s*:"
+    r"|(?:^|\s)Q\d*:.*\sA\d*:",
+    re.IGNORECASE,
+)
+_SCRIPTS = re.compile(
+    r"[\u0400-\u052f\u0590-\u06ff\u0900-\u0dff\u0e00-\u0e7f\u10a0-\u10ff]{3,}|[\u0370-\u03ff]{4,}"
+    r"|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{2,}"
+)
+
+
+def find_marks(text: str) -> str:
+    """A mark of a role, a prompt or a data format in `text`, or ""."""
+    match = None if _MARKED.isdisjoint(text) else _MARKS.search(text)
+    return match[0].strip() if match else ""
+
+
+def find_language(text: str, known: set[str]) -> str:
+    """What shows that `text` is not in English, or ""."""
+    if not text.isascii() and (match := _SCRIPTS.search(text)):
+        return match[0]
+    foreign = known & words_of("foreign")
+    if not foreign:
+        return ""
+    english = known & words_of("english")
+    outnumbered = len(foreign) > 1 and len(foreign) > len(english)
+    alone = not text.isascii() and len(known) >= SENTENCE and english <= words_of("shared")
+    return " ".join(sorted(foreign)) if outnumbered or alone or len(foreign) >= FOREIGN else ""
+
+
+def find_degenerate(answer: str, asked: Sequence[str], said: Sequence[str], known: set[str]) -> str:
+    """What is wrong with the form of a turn, or "".
+
+    `asked`, `said`: the words of question and answer; `known`: the set of those of the answer.
+    """
+    asked = [word for word in asked if word not in _ENDS]
+    words = [word for word in said if word not in _ENDS] if not known.isdisjoint(_ENDS) else list(said)
+    if not asked or not words:
+        return "empty"
+    if (len(words) < 5 and " ".join(words) in _empty()) or _PLACEHOLDER.fullmatch(answer):
+        return "placeholder"
+    if words[: len(asked)] == asked and known <= {*asked, *_ENDS}:
+        return "repeats the question"
+    if len(words) < 4 and known <= words_of("bare") | _ENDS and asked[0] in words_of("asks"):
+        return "bare yes or no"
+    return _repeats(answer, words, len(known)) or _cut(answer, said, words)
+
+
+def _repeats(answer: str, words: list[str], distinct: int) -> str:
+    if len(words) >= 6 and distinct <= (1 - REPEATED) * len(words) + 2:
+        runs = list(zip(words, words[1:], words[2:], strict=False))
+        if 1 - len(set(runs)) / len(runs) >= REPEATED or max(Counter(words).values()) / len(words) > SAME:
+            return "repeats itself"
+    suspect = "...." in answer or max(map(len, words)) > _LONGEST
+    return "repeats itself" if suspect and _RUN.search(answer) else ""
+
+
+def _cut(answer: str, said: Sequence[str], words: list[str]) -> str:
+    if len(words) < 5 or answer.rstrip().endswith(_CLOSED):
+        return ""
+    unfinished = words[-1] in words_of("unfinished") or answer.rstrip()[-1] in ",;:-–"
+    return "cut off" if unfinished or "." in said else ""
+
+
+@cache
+def _empty() -> frozenset[str]:
+    return frozenset(word.strip().replace("/", " ") for word in rules()["empty"].split("|"))

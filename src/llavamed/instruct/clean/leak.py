@@ -1,0 +1,194 @@
+"""What a turn tells that no viewer of the picture could see.
+
+Some of it is never seen: ages, doses, dates, statistics, magnification. The rest is compared with the caption and the
+mentions: a number, a name or an unseen word that stands in both was read there.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache
+from itertools import pairwise
+
+from llavamed.instruct.clean.phrases import rules, words_of
+
+NEAR = 4  # words on either side of a number
+COUNTABLE = 12  # so many things can be counted in a picture
+_UNIT = r"(?:mg|µg|μg|mcg|ng|pg|kg|g|mL|ml|dL|IU|mIU|U|mmol|µmol|nM|µM|μM|mM|MBq|mCi|Gy|mSv|bpm|mmHg|HU)(?:/\w+)?\b"
+_MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
+_NEVER = re.compile(  # beside a number
+    "|".join(
+        (
+            r"\b\d+(?:\.\d+)?[- ](?:year|yr|month|week|day)s?[- ](?:old|of age)\b|\b\d+ ?y/?o\b",
+            r"\baged? (?:of )?(?:about )?\d+|\b\d+ years of age",
+            r"\b[Pp]\s?(?:[-–]?value)?\s?(?:of|is|was|[<=>≤≥])\s?0?\.\d+",
+            r"\b[nN]\s?=\s?\d+|\d\s?±\s?\d",
+            r"\d[\d.,]*\s?" + _UNIT,
+            r"(?<![\d.]\s)(?<!\d)[×x]\s?\d{2,}\b(?!\s?(?:[×x]|[cmµ]m))|\b\d[\d,]*\s?[×xX](?!\s?\d)(?![a-z])",
+            r"\bmagnification:? (?:(?:is|of|was) )?(?:about )?(?:[×x]\s?)?\d",
+            r"\[\d+(?:\s?[-–,]\s?\d+)*\]|\bNCT\d+",
+            r"\b\d{1,2}(?:st|nd|rd|th)? " + _MONTH + r"\b|\b" + _MONTH + r" (?:\d{1,2}, )?(?:19|20)\d\d",
+            r"\b(?:in|since|from|of|between|until|during|year) (?:19|20)\d\d\b(?!\s?[×x])",
+        )
+    )
+)
+_TENS = r"(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)"
+_NAMED = re.compile(  # without a number
+    "|".join(
+        (
+            r"\bet al\b|\b(?:hazard|odds) ratio|\bstatistically significant|\bstatistical significance",
+            r"\b(?:Dr|Prof|Professor|Mr|Mrs)\b\.? [A-Z]|\b(?:University|Hospital|Institute) of [A-Z]",
+            r"\b[A-Z][\w'-]+ (?:(?:\w+ )?Hospital|University|Medical Cent(?:er|re)|Institute|Clinic)\b",
+            r"\b" + _TENS + r"(?:[- ]\w+)?[- ]years?[- ](?:old|of age)\b",
+            r"\b(?:his|her|their) (?:twent|thirt|fort|fift|sixt|sevent|eight|ninet)ies\b",
+        )
+    )
+)
+_DIGIT = re.compile(r"\d")
+_SIGNS = ".,;:!?()[]\"'’+-*"
+_NUMBER = re.compile(r"(?<![\w.,])(?<![A-Za-z]-)(\d+(?:[.,]\d+)*)(?![\w])(?=[ -]?([A-Za-zµμ%]*))")
+_MIXED = re.compile(r"[A-Za-zα-ω][\w/.-]*\d[\w/-]*")  # CD20, MCF-7
+_VISIBLE = re.compile(r"T[12]\*?-?[wW]\w*|[A-Z]\d{1,2}(?:[/–-](?:[A-Z]?\d{1,2}|[a-z]+))*|COVID-19|[HC]2?O2?")
+_INNER = re.compile(r"(?!Mc|Mac)[A-Z][a-z]+[A-Z]\w*")  # HeLa, BioRender
+_CAPITALS = re.compile(r"[A-Z][A-Z-]*[A-Z]|[a-z]{1,3}[A-Z]\w+")  # KRAS, mRS
+_NAME = re.compile(r"[A-Z][a-zß-ÿ]{2,}")
+_INSIDE = re.compile(r"(?:(?<=[a-zß-ÿ,] )|(?<=Dr\. )|(?<=Prof\. )|(?<= [A-Z]\. ))[A-Z][a-zß-ÿ]{2,}\b")
+_SMALL = re.compile(r"\b[a-zß-ÿ]{3,}\b")
+_ORGANISM = re.compile(
+    r"(?:ella|coccus|bacillus|bacter|bacterium|myces|plasma|spora|illus|nema|mania|soma|monas|ida|ium)$"
+)
+
+
+def find_leak(text: str, words: Sequence[str], known: set[str], source: str) -> str:
+    """The first thing in `text` that no viewer could see, or "".
+
+    `words`, `known`: of `text`, as `phrases.split` gives them. `source`: caption and mentions; "" where not known.
+    """
+    if not known.isdisjoint(words_of("never")) and (match := _NAMED.search(text)):
+        return match[0]
+    said = text.split()
+    odd = [n for n, word in enumerate(said) if not word.islower()]  # with a capital, or no letter
+    numbers = [n for n, word in enumerate(said) if _DIGIT.search(word)] if _DIGIT.search(text) else []
+    for n in numbers:
+        if match := _NEVER.search(" ".join(said[max(0, n - NEAR) : n + NEAR + 1])):
+            return match[0].strip()
+    return next(_read(said, odd, numbers, words, known, source), "") if source else ""
+
+
+def _read(
+    said: list[str], odd: list[int], numbers: list[int], words: Sequence[str], known: set[str], source: str
+) -> Iterator[str]:
+    """What `said` has in common with `source` and no viewer sees. `odd`, `numbers`: places of words."""
+    if known.isdisjoint(words_of("read_off")):
+        for number, unit, before in (*_numbers(said, numbers), *_number_words(words, known)):
+            if _hidden(number, unit, before) and number in _numbers_of(source):
+                yield number
+    for n in sorted({*odd, *numbers}):
+        token = said[n].strip(_SIGNS)
+        if token in source and token.lower() not in words_of("english") and _is_unseen(token, said, n, source):
+            yield token
+    yield from _unseen(known, source)
+
+
+def _numbers(said: list[str], places: list[int]) -> Iterator[tuple[str, str, str]]:
+    """(number, the unit that follows, the word before)."""
+    for n in places:
+        for match in _NUMBER.finditer(" ".join(said[n : n + 2])):
+            if match.start() < len(said[n]):
+                yield _plain(match[1]), match[2].lower(), said[n - 1] if n else ""
+
+
+def _number_words(words: Sequence[str], known: set[str]) -> Iterator[tuple[str, str, str]]:
+    """Number words before a unit, as `_numbers` gives numbers."""
+    if known.isdisjoint(_values()) or known.isdisjoint(words_of("units")):
+        return
+    for word, after in pairwise(words):
+        if word in _values() and after in words_of("units"):
+            yield str(_values()[word]), after, ""
+
+
+@cache
+def _values() -> dict[str, int]:
+    """Number words -> numbers."""
+    units, tens = rules()["numbers"].split(), rules()["tens"].split()
+    return {word: n for n, word in enumerate(units)} | {word: 10 * n for n, word in enumerate(tens, 2)}
+
+
+def _hidden(number: str, unit: str, before: str) -> bool:
+    """Whether a number is more than a count of things in the picture."""
+    before = before.lower().strip(_SIGNS)
+    if before in words_of("refers"):
+        return False
+    if unit in words_of("units") or before in words_of("counted_by"):
+        return True
+    return not number.isdigit() or int(number) > COUNTABLE
+
+
+@lru_cache(maxsize=64)
+def _numbers_of(source: str) -> frozenset[str]:
+    return frozenset(_plain(match[1]) for match in _NUMBER.finditer(source))
+
+
+def _plain(number: str) -> str:
+    return re.sub(r",(?=\d{3}\b)", "", number)
+
+
+def _is_unseen(token: str, said: list[str], n: int, source: str) -> bool:
+    """Whether the `n`th word is a gene, a cell line, a value or a name, which also stands in `source`."""
+    if _MIXED.fullmatch(token) or _INNER.fullmatch(token):
+        return not _VISIBLE.fullmatch(token) and _stands(token, source)
+    if _CAPITALS.fullmatch(token):
+        if token in words_of("seen_stains"):
+            return False
+        return token in words_of("unseen", "abbreviations") or _is_marker(token, " ".join(said[max(0, n - 2) : n + 2]))
+    return _NAME.fullmatch(token) is not None and _is_name(token, said, n, source)
+
+
+def _stands(token: str, source: str) -> bool:
+    """Whether `source` has `token` as a word of its own."""
+    start = source.find(token)
+    while start >= 0:
+        end = start + len(token)
+        if not source[max(0, start - 1) : start].isalnum() and not source[end : end + 1].isalnum():
+            return True
+        start = source.find(token, end)
+    return False
+
+
+def _is_marker(token: str, near: str) -> bool:
+    """Whether an abbreviation stands beside words for genes and proteins."""
+    before, after = rules()["markers"]["before"], rules()["markers"]["after"]
+    return bool(re.search(rf"(?:{before}) ?{re.escape(token)}\b|\b{re.escape(token)}[- ](?:{after})\b", near))
+
+
+def _is_name(name: str, said: list[str], n: int, source: str) -> bool:
+    """Of a person, a place, a maker: in `source` with a capital within a sentence, and no word for what is seen."""
+    if name in words_of("eponyms") or _ORGANISM.search(name.lower()):
+        return False
+    if n + 1 < len(said) and said[n + 1].strip(_SIGNS).lower() in words_of("named"):
+        return False
+    if n > 1 and said[n - 1] == "of" and said[n - 2].lower() in words_of("part_of"):
+        return False
+    return name in _names_of(source)
+
+
+@lru_cache(maxsize=64)
+def _names_of(source: str) -> frozenset[str]:
+    """Words that have a capital within a sentence of `source`, and nowhere a small letter instead."""
+    return frozenset(_INSIDE.findall(source)) - {word.capitalize() for word in _SMALL.findall(source)}
+
+
+def _unseen(known: set[str], source: str) -> Iterator[str]:
+    words = known & words_of("unseen", "words")
+    drugs, tails = _drugs()
+    named = [word for word in known if word[-3:] in tails and len(word) > 5 and word.endswith(drugs)]
+    if words or named:
+        low = source.lower()
+        yield from (word for word in sorted(words) if word[:5] in low)
+        yield from (word for word in sorted(named) if word in low)
+
+
+@cache
+def _drugs() -> tuple[tuple[str, ...], frozenset[str]]:
+    """Endings of drugs, and their last three letters."""
+    endings = tuple(sorted(words_of("unseen", "drugs")))
+    return endings, frozenset(ending[-3:] for ending in endings)

@@ -33,6 +33,9 @@ def quick(monkeypatch):
     monkeypatch.setenv(KEY, "sk-secret")
 
 
+SHAPES = ("pale", "dark", "rounded", "narrow", "broad", "bright", "grey", "smooth")
+
+
 @pytest.fixture
 def corpus(tmp_path):
     """120 figures in two files, no two of which say the same; the last says nothing."""
@@ -50,9 +53,13 @@ def about(body):
 
 
 def talk(body):
-    """A conversation that tells which figure it is about."""
-    name = sha256(json.dumps(body["messages"]).encode()).hexdigest()
-    turns = [{"question": f"What {i}?", "answer": f"{'Seen. ' * int(name[i], 16)}{name[:8]}"} for i in range(3)]
+    """A conversation that is the figure's own, by hash."""
+    name = sha256(json.dumps(body["messages"]).encode()).digest()
+    turns = []
+    for first, question in enumerate(("What lies at the top?", "And in the middle?", "What is seen at the bottom?")):
+        shape, shade, side = (SHAPES[name[first + 3 * i] % 8] for i in range(3))
+        seen = [f"There is a {shape} area.", f"A {shade} line runs beside it.", f"Its border on the left is {side}."]
+        turns.append({"question": question, "answer": " ".join(seen[: 1 + name[first] % 3])})
     return json.dumps({"turns": turns})
 
 
@@ -78,12 +85,30 @@ def test_every_figure_is_kept_or_excluded_once(corpus, tmp_path):
         assert (row["id"], row["teacher"]) == (f"{pair}_instruct_im", "m")
         assert row["prompt_hash"] == Prompt(True).hash
         assert [part["from"] for part in row["conversations"]] == ["human", "gpt"] * 3
-        assert row["conversations"][0]["value"] == "<image>\nWhat 0?"
+        assert row["conversations"][0]["value"] == "<image>\nWhat lies at the top?"
     assert "did not\nsee the picture" in (tmp_path / "set/README.md").read_text()
     [model] = artifact.read_manifest(tmp_path / "set")["models"]
     assert (model["name"], model["version"], model["prompt_hash"]) == ("m", "m", Prompt(True).hash)
     everything = b"".join(path.read_bytes() for path in (tmp_path / "set").rglob("*") if path.is_file())
     assert b"sk-secret" not in everything
+
+
+def test_turns_that_break_a_rule_are_left_out_and_told(corpus, tmp_path):
+    def reply(body):
+        turns = [{"question": "What is it?", "answer": "A scan of the chest."}]
+        if "H&E" not in about(body):
+            turns = [{"question": "Which plane is it?", "answer": "The plane is an axial one."}]
+        turns.append({"question": "And what else?", "answer": "I cannot see the image that you speak of."})
+        return json.dumps({"turns": turns if "Chest X-ray" not in about(body) else turns[1:] * 2})
+
+    with ChatServer(reply) as server:
+        result = write(server, corpus, tmp_path / "set", n=20)
+    assert result["conversations"]["excluded"]["no_turn_left"] == 5
+    assert result["dropped_turns"] == {"no_picture": 15 + 2 * 5}
+    assert {len(row["conversations"]) for row in rows(tmp_path / "set").values()} == {2}
+    turns = [row for row in storage.read_rows(tmp_path / "set", "excluded") if row["turn"]]
+    assert {(row["reason"], row["question"]) for row in turns} == {("no_picture", "And what else?")}
+    assert len(turns) == 25
 
 
 def test_what_was_paid_for_is_not_asked_again(corpus, tmp_path):

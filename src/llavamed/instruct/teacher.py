@@ -16,6 +16,7 @@ from llavamed.console import console
 from llavamed.endpoint import Endpoint, Outcome, Request, ask, outcome_of
 from llavamed.errors import InputError, Unfinished
 from llavamed.instruct import price
+from llavamed.instruct.clean import Victim, clean_turns, rules_hash
 from llavamed.instruct.draw import COLUMNS, Drawn, Wanted, draw_figures, read
 from llavamed.instruct.price import Prices
 from llavamed.instruct.prompts import COLUMNS as WORDS
@@ -28,8 +29,9 @@ VERSION = "1"  # of the rules by which replies are read
 SHOWN = 3  # prompts, of a dry run
 
 CARD = """Conversations about pictures that a language model wrote, from the figure's caption{mentions}: **it did not
-see the picture**. What it says may be wrong, and what the words left out is missing. Each caption keeps its article's
-licence; the terms of the model's maker hold for what it wrote. For research use only, never for medical advice."""
+see the picture**. What it says may be wrong, and what the words left out is missing. Turns that break a rule of
+cleaning were left out, or lost a clause about their text. Each caption keeps its article's licence; the terms of the
+model's maker hold for what it wrote. For research use only, never for medical advice."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ def generate(
 
     `mentions`: it reads the sentences that cite the figure too. `dry_run`: ask about a sample alone, estimate what all
     would take, and write no set.
-    Returns `{conversations: {in, kept, excluded}, turns, splits, tokens, estimate, price if stated, artifact, hash}`,
-    of a dry run `{requests, answered, estimate, prompts}`.
+    Returns `{conversations: {in, kept, excluded}, turns, dropped_turns: {rule: n}, splits, tokens: {prompt,
+    completion}, estimate, price if stated, artifact, hash}`, of a dry run `{requests, answered, estimate, prompts}`.
 
     Raises:
         InputError: `corpus` is not a finished corpus or has no figure to ask about, `folder` holds something else, or
@@ -96,7 +98,8 @@ def generate(
         Unfinished: some were not answered. What was answered is kept.
     """
     wanted, prices, prompt = wanted or Wanted(), prices or Prices(), Prompt(mentions)
-    settings = {"teacher": endpoint.model, "max_tokens": max_tokens, "version": VERSION, **asdict(wanted)}
+    settings = {"teacher": endpoint.model, "max_tokens": max_tokens, "version": VERSION, "rules_hash": rules_hash()}
+    settings |= asdict(wanted)
     job = open_set(corpus, folder, "instruct_im" if mentions else "instruct", settings, prompt.path, force)
     if job.manifest is None:
         plan = Plan(corpus, draw_figures(corpus, wanted), wanted, prompt, max_tokens)
@@ -122,12 +125,13 @@ def generate(
         book = Journal(_journal(folder))
         job.manifest = write_set(
             job, corpus, _writers(plan, endpoint.model, book), teacher=endpoint.model, models=[model], text=text,
-            workers=1, tokens=told["tokens"], estimate=estimated.describe(Prices()),
+            workers=1, clean=_clean, tokens=told["tokens"], estimate=estimated.describe(Prices()),
         )  # fmt: skip
         book.close()
     tokens = job.manifest["tokens"]
     cost = prices.of((tokens["prompt"], tokens["completion"]))
-    told = {"tokens": tokens, "estimate": job.manifest["estimate"]} | ({} if cost is None else {"price": cost})
+    told = {"dropped_turns": job.manifest["counts"]["turns"]["excluded"], "tokens": tokens}
+    told |= {"estimate": job.manifest["estimate"]} | ({} if cost is None else {"price": cost})
     return told | result(job.manifest, folder)
 
 
@@ -170,6 +174,10 @@ def _writers(plan: Plan, model: str, book: Journal) -> dict[str, Writer]:
         )
         for path in storage.tables(plan.corpus)
     }
+
+
+def _clean(turns: Turns, figure: Json) -> tuple[Turns, list[Victim]]:
+    return clean_turns(turns, figure["fig_caption"] or "", figure["in_text_mention"] or [])
 
 
 def write_one(figure: Json, *, drawn: Drawn, plan: Plan, model: str, book: Journal) -> Turns:

@@ -1,21 +1,26 @@
 """Figures in, conversations out: what every way of writing conversations shares."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow.parquet as pq
 
 from llavamed import artifact, storage
 from llavamed.cards import dataset_card
 from llavamed.corpus.schema import KINDS, SPLITS
-from llavamed.instruct.schema import CONVERSATIONS, EXCLUDED
+from llavamed.instruct.schema import CONVERSATIONS, DROPPED, EXCLUDED
 from llavamed.storage import Json
+
+if TYPE_CHECKING:
+    from llavamed.instruct.clean import Victim
 
 Turns = list[tuple[str, str]]  # question, answer
 Writer = Callable[[Json], Turns]  # a figure's row -> its conversation
+Cleaner = Callable[[Turns, Json], "tuple[Turns, list[Victim]]"]  # a conversation, its figure -> what is kept, dropped
 Option = TypeVar("Option")
 HISTOGRAMS = ("licence", "year", "language", "journal")  # of the figures, besides the kind of image
 
@@ -72,16 +77,18 @@ def write_set(
     models: list[Json],
     text: str,
     workers: int,
+    clean: Cleaner | None = None,
     **more: Any,
 ) -> Json:
     """Write a conversation for every figure of `corpus`, one shard per file of its data, and publish them.
 
     `writers`: a file's path within the corpus -> what writes the conversations of its figures. A writer may raise
     Excluded; whatever else it raises excludes the figure with the reason "error". `text` says in the card how the
-    conversations were made. `more`: what else the manifest holds.
+    conversations were made. `clean` says which turns are kept; the others, and those with no turn left, are excluded by
+    rule. `more`: what else the manifest holds.
     """
-    write = partial(_write_shard, corpus, job.settings, teacher)
-    schemas = {"data": CONVERSATIONS, "excluded": EXCLUDED}
+    write = partial(_write_shard, corpus, job.settings, teacher, clean)
+    schemas = {"data": CONVERSATIONS, "excluded": DROPPED if clean else EXCLUDED}
     label = job.settings["set"]
     facts = artifact.run_shards(job, write, sorted(writers.items()), schemas, workers=workers, label=label)
     splits = facts.get("splits", {})
@@ -90,6 +97,9 @@ def write_set(
         whole = artifact.add(whole, split)
     kept, excluded = whole.get("conversations", 0), facts.get("excluded", {})
     counts = {"conversations": {"in": kept + sum(excluded.values()), "kept": kept, "excluded": excluded}}
+    if clean:
+        turns, dropped = whole.get("turns", 0), facts.get("dropped", {})
+        counts["turns"] = {"in": turns + sum(dropped.values()), "kept": turns, "excluded": dropped}
     card = dataset_card(f"Conversations: {job.settings['set']}", f"{text}\n\n{_table(splits)}", splits)
     histograms = whole.get("histograms", {}) | {"split": {name: s["conversations"] for name, s in splits.items()}}
     return artifact.publish(job, counts=counts, histograms=histograms, models=models, card=card, splits=splits, **more)
@@ -107,7 +117,9 @@ def result(manifest: Json, folder: Path) -> Json:
     }
 
 
-def _write_shard(corpus: Path, settings: Json, teacher: str, item: tuple[str, Writer]) -> tuple[artifact.Tables, Json]:
+def _write_shard(
+    corpus: Path, settings: Json, teacher: str, clean: Cleaner | None, item: tuple[str, Writer]
+) -> tuple[artifact.Tables, Json]:
     shard, writer = item
     tables: artifact.Tables = {"excluded/conversations": []}
     facts: Json = {}
@@ -119,6 +131,14 @@ def _write_shard(corpus: Path, settings: Json, teacher: str, item: tuple[str, Wr
         }
         try:
             turns = writer(figure)
+            if clean:
+                turns, victims = clean(turns, figure)
+                told = record | {"source": shard, "teacher": teacher, "prompt_hash": settings["prompt_hash"]}
+                tables.setdefault("excluded/turns", []).extend(told | victim._asdict() for victim in victims)
+                reasons = Counter(victim.reason for victim in victims)
+                facts = artifact.add(facts, {"dropped": reasons})
+                if not turns:
+                    raise Excluded("no_turn_left", ", ".join(sorted(reasons)))
         except Exception as error:  # one bad record must not stop the others
             bad = error if isinstance(error, Excluded) else Excluded("error", f"{type(error).__name__}: {error}")
             record |= {"source": shard, "reason": bad.reason, "detail": bad.detail}

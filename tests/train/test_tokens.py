@@ -1,5 +1,7 @@
 """What the model reads is what it will be asked, and the loss touches only what it should learn to say."""
 
+import re
+from copy import copy
 from io import BytesIO
 
 import pytest
@@ -41,6 +43,26 @@ def test_training_reads_what_asking_will_send(loaded):
     assert list(example.ids[:length]) == asked["input_ids"][0]
     assert set(example.labels[:length]) == {IGNORE}
     assert example.labels[length] != IGNORE
+
+
+def test_what_begins_alike_is_kept_once(loaded):
+    one, other = (encode(row(n), loaded[1], IMAGE_TOKENS, 4096) for n in (0, 1))
+    assert one.rest != other.rest
+    assert one.start is other.start
+    assert one.ids[: one.prefix].count(loaded[1].image_token_id) == IMAGE_TOKENS
+    assert one.ids[one.prefix - 1] == loaded[1].image_token_id not in one.rest
+
+
+@pytest.mark.parametrize(
+    ("without", "reason"), [(r"\{%-? *(end)?generation *-?%\}", "no_answer"), ("<image>", "not_one_image")]
+)
+def test_a_chat_template_that_marks_no_answer_or_no_picture(loaded, without, reason):
+    processor = copy(loaded[1])
+    processor.chat_template, changes = re.subn(without, "", processor.chat_template)
+    assert changes
+    with pytest.raises(ExcludedError, match="chat template") as caught:
+        encode(row(0), processor, IMAGE_TOKENS, 4096)
+    assert caught.value.reason == reason
 
 
 def test_the_picture_comes_first_wherever_its_mark_stood():

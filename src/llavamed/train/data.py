@@ -13,7 +13,7 @@ from llavamed.corpus.images import phash
 from llavamed.errors import InputError
 from llavamed.train.packing import Figure, Lengths, Row, lay_out
 from llavamed.train.pictures import Features, Pictures
-from llavamed.train.tokens import IGNORE, Example, ExcludedError, encode, opened
+from llavamed.train.tokens import Example, ExcludedError, encode, opened
 
 
 @dataclass
@@ -28,19 +28,11 @@ class Examples:
 
     def lengths(self) -> list[Lengths]:
         """Of each example."""
-        return [
-            Lengths(one.prefix, len(one.ids) - one.prefix, len(one.ids) - one.labels.count(IGNORE))
-            for one in self.examples
-        ]
+        return [Lengths(len(one.start), len(one.rest), sum(one.said)) for one in self.examples]
 
-    def prefixes(self) -> list[tuple[str, bytes]]:
-        """Of each example its picture and the tokens before it: where both are equal, the prefix may be shared."""
-        starts: dict[bytes, bytes] = {}
-        found = []
-        for example, key in zip(self.examples, self.keys, strict=True):
-            start = bytes(example.ids[: example.prefix])
-            found.append((key, starts.setdefault(start, start)))
-        return found
+    def prefixes(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Of each example its picture and the tokens up to it: where both are equal, they may be computed once."""
+        return [(key, example.start) for example, key in zip(self.examples, self.keys, strict=True)]
 
     def feed(self, rows: Iterable[Sequence[Figure]]) -> Iterator[tuple[Row, Any]]:
         """Each row, and of its pictures, one a figure, the features or the pixels."""

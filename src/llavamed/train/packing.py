@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
-from llavamed.train.tokens import IGNORE, Example
+from llavamed.train.tokens import Example
 
 Figure = tuple[int, ...]  # indices of examples with one prefix, which is computed once for them
 
@@ -115,20 +115,17 @@ def lay_out(figures: Sequence[Figure], examples: Sequence[Example]) -> Row:
     """The tokens of `figures` as one sequence."""
     row = Row([], [], [], [], [], [figure[0] for figure in figures])
     for figure in figures:
-        prefix = examples[figure[0]].prefix
-        end = len(row.ids) + prefix - 1  # of the prefix: it predicts the first token of each branch
-        row.ids.extend(examples[figure[0]].ids[:prefix])
-        row.positions.extend(range(prefix))
-        branches = []
+        start = examples[figure[0]].start
+        row.ids.extend(start)
+        row.positions.extend(range(len(start)))
+        end = len(row.ids) - 1  # of the prefix: it predicts the first token of each branch
         for index in figure:
-            example = examples[index]
-            start, rest = len(row.ids), len(example.ids) - prefix
-            row.ids.extend(example.ids[prefix:])
-            row.positions.extend(range(prefix, prefix + rest))
-            for n, label in enumerate(example.labels[prefix:]):
-                if label != IGNORE:
-                    row.sources.append(start + n - 1 if n else end)
-                    row.targets.append(label)
-            branches.append(rest)
-        row.shape.append((prefix, tuple(branches)))
+            before = len(row.ids) - 1
+            row.ids.extend(examples[index].rest)
+            row.positions.extend(range(len(start), len(start) + len(examples[index].rest)))
+            for n, (token, said) in enumerate(zip(examples[index].rest, examples[index].said, strict=True)):
+                if said:
+                    row.sources.append(before + n if n else end)
+                    row.targets.append(token)
+        row.shape.append((len(start), tuple(len(examples[index].rest) for index in figure)))
     return row

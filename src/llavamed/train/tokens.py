@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -20,19 +21,36 @@ class ExcludedError(Exception):
         self.reason, self.detail = reason, detail
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
-    """One conversation. `ids` and `labels` are of equal length; a label is the id itself or IGNORE.
+    """One conversation, in little memory: there may be hundreds of thousands.
 
-    `prefix`: how many tokens there are up to the picture's last. `questions`: its human turns.
+    `start`: ids up to the picture's last, one object for all that begin alike. `rest`: ids of what follows, and `said`:
+    for each of them 1 where it carries loss, else 0. `questions`: its human turns.
     """
 
     id: str
-    ids: Sequence[int]
-    labels: Sequence[int]
+    start: tuple[int, ...]
+    rest: Sequence[int]
+    said: bytes
     image_tokens: int
-    prefix: int
     questions: tuple[str, ...] = ()
+
+    @property
+    def prefix(self) -> int:
+        """How many tokens there are up to the picture's last."""
+        return len(self.start)
+
+    @property
+    def ids(self) -> list[int]:
+        """Of all tokens."""
+        return [*self.start, *self.rest]
+
+    @property
+    def labels(self) -> list[int]:
+        """Of all tokens: the id itself where it carries loss, else IGNORE."""
+        said = zip(self.rest, self.said, strict=True)
+        return [IGNORE] * len(self.start) + [token if loss else IGNORE for token, loss in said]
 
 
 def messages(turns: list[dict[str, str]]) -> list[dict[str, Any]]:
@@ -79,17 +97,24 @@ def encode(row: dict[str, Any], processor: Any, image_tokens: int, max_length: i
     encoded = words.apply_chat_template(
         chat, chat_template=processor.chat_template, return_dict=True, return_assistant_tokens_mask=True
     )
-    ids, labels, prefix = array("i"), array("i"), 0  # four bytes a token: there may be hundreds of thousands of these
-    for token, said in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True):
-        picture = token == processor.image_token_id
-        count = image_tokens if picture else 1
-        ids.extend([token] * count)
-        labels.extend([token if said else IGNORE] * count)
-        prefix = len(ids) if picture else prefix
-    if len(ids) > max_length:
-        raise ExcludedError("too_long", f"{len(ids)} tokens, at most {max_length} allowed")
+    ids, said = encoded["input_ids"], bytes(encoded["assistant_masks"])
+    if ids.count(processor.image_token_id) != 1:
+        raise ExcludedError("not_one_image", "the model's chat template leaves the picture out")
+    picture = ids.index(processor.image_token_id)
+    start = _one((*ids[:picture], *[ids[picture]] * image_tokens))
+    rest, said = array("i", ids[picture + 1 :]), said[picture + 1 :]  # the picture's turn is the first, a human's
+    if len(start) + len(rest) > max_length:
+        raise ExcludedError("too_long", f"{len(start) + len(rest)} tokens, at most {max_length} allowed")
+    if not any(said):
+        raise ExcludedError("no_answer", "the model's chat template marks nothing as the assistant's (`generation`)")
     questions = tuple(message["content"][-1]["text"] for message in chat if message["role"] == "user")
-    return Example(row["id"], ids, labels, image_tokens, prefix, questions)
+    return Example(row["id"], start, rest, said, image_tokens, questions)
+
+
+@lru_cache(maxsize=64)
+def _one(ids: tuple[int, ...]) -> tuple[int, ...]:
+    """The same object for equal ids."""
+    return ids
 
 
 def opened(image: dict[str, Any] | None) -> Any:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from llavamed.cli import app
 
 ROOT = Path(__file__).parent.parent
+TINY = ROOT / "recipes" / "tiny.yaml"
 COMMANDS = {
     " ".join(path): command
     for path, command in (
@@ -77,6 +78,10 @@ def test_corpus_instruct_summary_and_pages_never_import_torch():
         (["instruct", "generate", "nowhere", "--teacher", "gpt", "-o", "out"], "gpt"),
         (["model", "build", "huge", "-o", "out"], "huge"),
         (["train", "nowhere.yaml", "--stage", "align", "--model", "m", "--data", "d", "-o", "out"], "nowhere.yaml"),
+        (["train", TINY, "--stage", "align", "--model", "m", "--data", "d"], "-o"),
+        (["train", TINY, "--stage", "finetune", "--model", "m", "--data", "d", "-o", "out"], "finetune"),
+        (["train", TINY, "--stage", "align", "--model", "nowhere", "--data", "d", "--plan"], "nowhere does not exist"),
+        (["train", TINY, "--stage", "align", "--model", ".", "--data", "d", "--plan"], "config.json"),
         (["evaluate", "vqa", "nowhere", "nowhere", "-o", "out"], "nowhere"),
         (["chat", "nowhere", "nothing.png"], "no"),
         (["summary", "write", "nowhere", "-o", "summary.md"], "nowhere"),

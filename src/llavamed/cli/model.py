@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from llavamed.cli.options import AsJson, Device, Force, Output, Quiet, Seed, hush, show
+from llavamed.errors import InputError
 
 model = typer.Typer(no_args_is_help=True, help="Vision tower + projector + language model.")
 
@@ -35,7 +36,8 @@ def train(
     stage: Annotated[str, typer.Option(help="`align`, `instruct` or `finetune`, as the recipe has it.")],
     model: Annotated[Path, typer.Option(help="The model to start from.")],
     data: Annotated[Path, typer.Option(help="The conversations to train on.")],
-    output: Output,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write.", show_default=False)] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only tell memory and hours; nothing is loaded.")] = False,
     device: Device = "auto",
     force: Force = False,
     as_json: AsJson = False,
@@ -46,10 +48,18 @@ def train(
     Example: `llavamed train recipes/tiny.yaml --stage align --model backbone --data alignment -o aligned`
     """
     from llavamed.recipe import read_recipe
+
+    hush(quiet)
+    if plan:
+        from llavamed.cli.plan import show_plan
+
+        show_plan(model, data, read_recipe(recipe).stage(stage), as_json)
+        return
+    if output is None:
+        raise InputError("name the folder to write with -o, or ask for --plan")
     from llavamed.train.loop import train
     from llavamed.train.parallel import first, joined, together
 
-    hush(quiet)
     with joined():
         settings = together(lambda: read_recipe(recipe).stage(stage))
         result = train(model, data, output, settings, force=force, device=device)

@@ -25,6 +25,8 @@ COMMANDS = commands(ROOT / "README.md")
 DOCS = [words for name in ("sources.md", "benchmarks.md") for words in commands(ROOT / "docs" / name, r"\| `", r"` \|")]
 DOCS += commands(ROOT / "docs" / "teacher.md") + commands(ROOT / "docs" / "chat.md")
 DOCS += commands(ROOT / "docs" / "clusters.md", "-m ")
+TRAINING = [words for words in commands(ROOT / "docs" / "training.md") if "RECIPE" not in words]
+DOCS += TRAINING
 
 
 @pytest.mark.parametrize("words", COMMANDS + DOCS, ids=" ".join)
@@ -42,6 +44,6 @@ def test_they_run_as_written(tmp_path, monkeypatch):
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     Image.effect_noise((200, 200), 60).convert("RGB").save("scan.png")
     (tmp_path / "questions.csv").write_text("image,question,answer\nscan.png,Is it a CT scan?,no\n")
-    for words in COMMANDS:
+    for words in COMMANDS + TRAINING:  # those of the second are of the first, and a plan
         if words[0] != "run":  # the demo recipe has a test of its own
             subprocess.run([sys.executable, "-c", "from llavamed.cli import main; main()", *words], check=True)

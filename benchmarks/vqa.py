@@ -31,7 +31,7 @@ from llavamed.train.loop import train
 
 MODELS = {  # each from the one before: stage of the recipe, conversations
     "aligned-captions": ("align", "captions"),
-    "aligned-slake": ("align", "slake"),
+    "aligned-slake": ("instruct", "slake"),
     "tuned-slake": ("finetune", "slake"),
     "tuned-vqa-rad": ("finetune", "vqa-rad"),
 }

@@ -94,7 +94,7 @@ import os, signal, sys, torch
 from pathlib import Path
 from llavamed.train import loop, state
 torch.set_num_threads(1)
-loop.SAVE_SECONDS = 0
+loop.SAVE_SECONDS, loop.SAVE_SHARE = 0, 1e9
 write, saved = state.write_json, []
 def write_then_die(path, value):
     saved.append(path)

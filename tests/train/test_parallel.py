@@ -1,16 +1,20 @@
 """Two processes train as one does, whatever is killed, and an error of one ends both."""
 
 import json
+import math
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import time
+import types
+from itertools import islice
 
 import pytest
 from small_talk import publish, row
 
-from llavamed import artifact
+from llavamed import artifact, storage
 from llavamed.errors import InputError
 from llavamed.train import loop, parallel, state
 from llavamed.train.stage import Stage
@@ -118,7 +122,8 @@ def test_adapters_and_a_trained_vision_tower(tiny, talk, tmp_path):
 
 
 def dies_at_the_third_state(*args):
-    loop.SAVE_SECONDS, save, saved = 0, state.save, []
+    loop.SAVE_SECONDS, loop.SAVE_SHARE = 0, math.inf  # at every step
+    save, saved = state.save, []
 
     def save_or_die(*args):
         saved.append(args)
@@ -131,8 +136,6 @@ def dies_at_the_third_state(*args):
 
 
 def test_killed_it_goes_on_with_any_number_of_ranks(tiny, talk, alone, pair, tmp_path):
-    import shutil
-
     codes = end(start(2, dies_at_the_third_state, tiny, talk, tmp_path / "two"))
     assert codes[1] == -signal.SIGKILL and codes[0] not in (0, None)
     left = tmp_path / "two" / ".job" / "state"
@@ -168,6 +171,20 @@ def unreadable_for_the_second(*args):
     if parallel.rank() == 1:
         data.read = read
     train(*args)
+
+
+def skips_one_on_the_second(*args):
+    from llavamed.train import data
+
+    if parallel.rank() == 1:
+        rows = storage.read_rows
+        data.storage = types.SimpleNamespace(read_rows=lambda *a, **k: islice(rows(*a, **k), 9))
+    train(*args)
+
+
+def test_ranks_that_read_something_else_do_not_begin(tiny, talk, tmp_path, capfd):
+    assert end(start(2, skips_one_on_the_second, tiny, talk, tmp_path / "a")) == [2, 2]
+    assert capfd.readouterr().out.count("the processes read it differently") == 1
 
 
 def test_an_error_of_one_is_told_once_and_ends_both(tiny, talk, tmp_path, capfd):

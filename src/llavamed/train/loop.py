@@ -20,7 +20,7 @@ from llavamed.train.seen import SEEN
 from llavamed.train.seen import rows as seen_rows
 from llavamed.train.stage import Stage
 
-SAVE_SECONDS = 60.0  # between two saved states
+SAVE_SECONDS, SAVE_SHARE = 60.0, 0.05  # between two saved states: so long, and of the time at most this in saving
 LOGITS = 2048  # tokens whose logits are in memory at once
 
 
@@ -166,6 +166,7 @@ def _run(job: Job, net: Any, trained: Json, masters: Json, found: Any, stage: St
     log, before = state.restore(job.work / "state", masters, optimizer)
     _hand_over(masters, trained)
     begun = saved = time.monotonic()
+    wait = SAVE_SECONDS
     fed = found.feed(plan[step][row] for step in range(len(log), len(plan)) for row, _ in dealt[step])
     compute = parallel.as_forward(net, row_loss)
     with progress(f"training ({stage.name})", sum(sizes), "tokens", done=sum(sizes[: len(log)])) as advance:
@@ -177,7 +178,7 @@ def _run(job: Job, net: Any, trained: Json, masters: Json, found: Any, stage: St
                 part = compute(row, pictures) * counts / labelled
                 (part * parallel.world()).backward()  # gradients are averaged over ranks
                 loss += part.item()
-            due = parallel.first() and time.monotonic() - saved >= SAVE_SECONDS and step + 1 < len(plan)
+            due = parallel.first() and time.monotonic() - saved >= wait and step + 1 < len(plan)
             loss, save = parallel.total(loss, due)  # the first rank's clock counts
             if not math.isfinite(loss):
                 parallel.stop(RuntimeError(f"step {step + 1}: the loss is {loss}: lower learning_rate and train again"))
@@ -194,8 +195,10 @@ def _run(job: Job, net: Any, trained: Json, masters: Json, found: Any, stage: St
                  "conversation_tokens": alone, "labelled_tokens": labelled}
             )  # fmt: skip
             if save:
-                state.save(job.work / "state", masters, optimizer, log, before + time.monotonic() - begun)
+                now = time.monotonic()
+                state.save(job.work / "state", masters, optimizer, log, before + now - begun)
                 saved = time.monotonic()
+                wait = max(SAVE_SECONDS, (saved - now) / SAVE_SHARE)
             advance(sizes[step], f"loss {loss:.3f}")
     return log, before + time.monotonic() - begun
 

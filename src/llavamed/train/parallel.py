@@ -165,9 +165,10 @@ def prepare(net: Any, trained: Json, device: str, bf16: bool) -> Json:
     as it was given."""
     import torch
 
-    net.model.vision_tower.to(device)
-    for weight in net.model.vision_tower.parameters():
-        weight.data = weight.data.to(torch.bfloat16 if bf16 and not weight.requires_grad else torch.float32)
+    tower = net.model.vision_tower.to(device)
+    frozen = not any(weight.requires_grad for weight in tower.parameters())
+    for weight in tower.parameters():
+        weight.data = weight.data.to(torch.bfloat16 if bf16 and frozen else torch.float32)
     net.model.multi_modal_projector.float()
     return trained
 

@@ -22,6 +22,7 @@ PICTURES = 40  # in the gallery
 EXCLUDED = 60  # examples of what was left out
 OPENINGS = 20  # the most frequent ones
 FLOW = ("record", "in", "kept", "left out")
+SHOWN = 40  # characters of a setting
 NO_DOMAIN = "none of the five"
 LENGTHS = (1, 5, 10, 20, 40, 80, 160)  # words: where the classes of answers begin
 _COLUMNS = ["domain", "conversations", "split", "teacher"]
@@ -57,7 +58,9 @@ def show(folder: Path, *, page: Path | None = None, seed: int = 0) -> tuple[list
         ("Conversations", [gallery(folder, PICTURES, seed)]),
         ("Left out", _left_out(folder, found, seed)),
     ]
-    storage.write_text(target, pages.page(f"Conversations: {kept:,}", sections, "Drawn by hash, every kind in turn."))
+    storage.write_text(
+        target, pages.page(f"Conversations: {kept:,}", sections, "Those shown are drawn by hash, each domain in turn.")
+    )
     return _terminal(found), target
 
 
@@ -127,7 +130,9 @@ def _card(row: Json) -> pages.Card:
 
 def _counted(found: Survey) -> list[Markup]:
     flow = pages.table("Kept and left out", FLOW, _flow(found), numeric=(1, 2, 3))
-    made = [(key.replace("_", "-"), str(value)) for key, value in found.settings.items() if value not in (None, "")]
+    made = [
+        (key.replace("_", "-"), _setting(value)) for key, value in found.settings.items() if value not in (None, "")
+    ]
     settings = pages.table("How it was made", ("setting", "value"), made)
     reasons = [
         pages.bars(f"Left out: {what}, by rule", {_meant(name): n for name, n in _ranked(count["excluded"]).items()})
@@ -161,6 +166,11 @@ def _left_out(folder: Path, found: Survey, seed: int) -> list[Markup]:
         pages.note(words),
         pages.table("Examples", ("rule", "what broke it", "question", "answer", "record"), shown),
     ]
+
+
+def _setting(value: object) -> str:
+    """A setting in words: of a hash, enough to know it by."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)[:SHOWN]
 
 
 def _meant(reason: str) -> str:

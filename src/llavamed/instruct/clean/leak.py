@@ -52,6 +52,7 @@ _INNER = re.compile(r"(?!Mc|Mac)[A-Z][a-z]+[A-Z]\w*")  # HeLa, BioRender
 _CAPITALS = re.compile(r"[A-Z][A-Z-]*[A-Z]|[a-z]{1,3}[A-Z]\w+")  # KRAS, mRS
 _NAME = re.compile(r"[A-Z][a-zß-ÿ]{2,}")
 _INSIDE = re.compile(r"(?:(?<=[a-zß-ÿ,] )|(?<=Dr\. )|(?<=Prof\. )|(?<= [A-Z]\. ))[A-Z][a-zß-ÿ]{2,}\b")
+_CALLED = re.compile(r"\b(?:of|by|at|from|in|Dr\.|Prof\.|Professor) ((?:[A-Z][\w.'’-]+ ?)+)")
 _SMALL = re.compile(r"\b[a-zß-ÿ]{3,}\b")
 _ORGANISM = re.compile(
     r"(?:ella|coccus|bacillus|bacter|bacterium|myces|plasma|spora|illus|nema|mania|soma|monas|ida|ium)$"
@@ -168,7 +169,14 @@ def _is_name(name: str, said: list[str], n: int, source: str) -> bool:
         return False
     if n > 1 and said[n - 1] == "of" and said[n - 2].lower() in words_of("part_of"):
         return False
-    return name in _names_of(source)
+    opens = n == 0 or (len(said[n - 1]) > 2 and said[n - 1].endswith((".", "!", "?", ":")))  # not after "N."
+    return name in (_called(source) if opens else _names_of(source))
+
+
+@lru_cache(maxsize=64)
+def _called(source: str) -> frozenset[str]:
+    """Of the names in `source`, those whose place says so: "by Dr. Oskar Lindqvist", "from Ghana"."""
+    return frozenset(word.strip(_SIGNS) for run in _CALLED.findall(source) for word in run.split()) & _names_of(source)
 
 
 @lru_cache(maxsize=64)

@@ -96,7 +96,7 @@ def _split(text: str) -> tuple[str, ...]:
 @cache
 def rules_hash() -> str:
     """SHA-256 over the files of this folder that decide: words and code."""
-    names = (phrases.RULES.name, "__init__.py", "phrases.py", "leak.py", "form.py", "repair.py")
+    names = (*phrases.FILES, "__init__.py", "phrases.py", "leak.py", "form.py", "repair.py")
     folder = Path(__file__).parent
     lines = "".join(f"{storage.sha256_file(folder / name)}  {name}\n" for name in names)
     return hashlib.sha256(lines.encode()).hexdigest()

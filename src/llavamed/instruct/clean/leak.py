@@ -35,7 +35,7 @@ _TENS = r"(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)"
 _NAMED = re.compile(  # without a number
     "|".join(
         (
-            r"\bet al\b|\b(?:hazard|odds) ratio|\bstatistically significant|\bstatistical significance",
+            r"\bet al\b|\b(?:hazard|odds) ratio|\bstatistical(?:ly significant| significance)|\b[pP][- ]values?\b",
             r"\b(?:Dr|Prof|Professor|Mr|Mrs)\b\.? [A-Z]|\b(?:University|Hospital|Institute) of [A-Z]",
             r"\b[A-Z][\w'-]+ (?:(?:\w+ )?Hospital|University|Medical Cent(?:er|re)|Institute|Clinic)\b",
             r"\b" + _TENS + r"(?:[- ]\w+)?[- ]years?[- ](?:old|of age)\b",

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 import yaml
 
-RULES = Path(__file__).with_name("cleaning.yaml")
+FILES = ("cleaning.yaml", "words.yaml")
 _ENDS = ".!?;:%"  # words of their own
 _BLANKS = str.maketrans(dict.fromkeys(',()[]{}<>"/\\-_=+*#&|~^`@$\n\t\r', " ") | {"’": "'"})
 _DASHES = str.maketrans(dict.fromkeys("–—‑−“”„«»×…•", " ") | {"’": "'"})
 _GAP = "(?: [^ .!?;:]+){0,3}?"
+_NEAR = "(?: (?!(?:in|on|of|at|by|from|within|through|with|to|for) )[^ .!?;:]+){0,3}?"
 _START = "(?:^| [.!?;:])"
+_SPECIAL = {"^": _START, "~": _GAP, "--": _NEAR}
 _CUT = " §"  # stands for what was taken out, so that no phrase bridges it
 
 
@@ -32,13 +34,16 @@ class Phrase(NamedTuple):
 
 @cache
 def rules() -> dict[str, Any]:
-    """cleaning.yaml as it stands."""
-    return dict(yaml.safe_load(RULES.read_text(encoding="utf-8")))
+    """cleaning.yaml and words.yaml as they stand."""
+    found: dict[str, Any] = {}
+    for name in FILES:
+        found |= yaml.safe_load(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+    return found
 
 
 @cache
 def words_of(name: str, part: str = "") -> frozenset[str]:
-    """A list of words of cleaning.yaml."""
+    """A list of words of words.yaml."""
     found = rules()[name][part] if part else rules()[name]
     return frozenset(found.split())
 
@@ -102,8 +107,8 @@ def compile_phrase(phrase: str) -> tuple[re.Pattern[str], tuple[frozenset[str], 
     """
     parts, needs = [], []
     for element in phrase.split():
-        if element in ("^", "~"):
-            parts.append(_START if element == "^" else _GAP)
+        if element in _SPECIAL:
+            parts.append(_SPECIAL[element])
             continue
         words, patterns = _options(element)
         optional = "?" in element

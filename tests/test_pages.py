@@ -99,6 +99,13 @@ def test_ticks_are_round_and_hold_the_range(low: float, width: float):
     assert len(set(pages._labels(ticks))) == len(ticks)
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0, -3.0, 2e-5, 1e30, -1e300, 5e-324])
+def test_one_value_has_an_axis(value: float):
+    chart = html.fromstring(pages.lines("Loss", {"a": [(1, value), (2, value)]}, "step", "loss"))
+    assert len(chart.xpath("//svg[@class='y-axis']/text")) >= 2
+    assert chart.xpath("//polyline")
+
+
 @pytest.mark.parametrize(
     ("top", "unit", "labels"),
     [

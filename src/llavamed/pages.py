@@ -226,8 +226,10 @@ def _thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Round numbers from at most `low` to at least `high`, some `about` of them."""
-    if high <= low:
-        low, high = low - 0.5, low + 0.5
+    size = max(abs(low), abs(high))
+    if high - low <= max(1e-9 * size, 1e-300):  # one value, whatever its size
+        spread = size / 2 if size > 1e-300 else 0.5
+        low, high = low - spread, low + spread
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= rough * (1 - 1e-9))

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from io import BytesIO
 
 import pyarrow.parquet as pq
 import pytest
+from edited import edited
 from PIL import Image
 from small_talk import picture, publish, row, turns
 
@@ -177,17 +177,12 @@ def test_nothing_to_train_on_is_said_before_the_work(tiny, talk, tmp_path):
 def test_a_missing_tensor_stops_before_the_first_step_and_leaves_the_folder_free(tiny, talk, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    broken = tmp_path / "broken"
-    shutil.copytree(tiny, broken)
-    weights = load_file(broken / "model.safetensors")
-    del weights["multi_modal_projector.linear_2.weight"]
-    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    manifest = artifact.read_manifest(broken)
-    size = {"sha256": storage.sha256_file(broken / "model.safetensors"),
-            "bytes": (broken / "model.safetensors").stat().st_size}  # fmt: skip
-    manifest["files"]["model.safetensors"] = size
-    manifest["hash"] = artifact.content_hash("model", manifest["files"])
-    storage.write_json(broken / "manifest.json", manifest)
+    def lose_one(folder):
+        weights = load_file(folder / "model.safetensors")
+        del weights["multi_modal_projector.linear_2.weight"]
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    broken = edited(tiny, tmp_path / "broken", lose_one)
     with pytest.raises(InputError, match=r"missing weight .*multi_modal_projector\.linear_2\.weight"):
         train(broken, talk, tmp_path / "a", ALIGN)
     assert train(tiny, talk, tmp_path / "a", ALIGN)["steps"] == 3

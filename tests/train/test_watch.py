@@ -10,10 +10,13 @@ from lxml import html
 from llavamed import artifact
 from llavamed.errors import Failed, InputError
 from llavamed.train import watch
+from llavamed.train.flops import Flops
+from llavamed.train.packing import Lengths
+from llavamed.train.tokens import Example
 from page_checks import check_safe
 
 STEPS = 120
-SIZES = [watch.Size(useful=900, computed=1000, alone=2500, flops=2e12)] * STEPS
+SIZES = [watch.Size(tokens=900, computed=1000, alone=2500, labelled=100, flops=2e12)] * STEPS
 
 
 @pytest.fixture
@@ -170,22 +173,33 @@ def test_tensorboard_that_is_not_there(monkeypatch, tmp_path):
         watch.check_board(tmp_path)
 
 
+@pytest.mark.parametrize(("ranks", "computed"), [(1, 26), (2, 32)])
+def test_the_size_of_a_step(monkeypatch, ranks, computed):
+    monkeypatch.setenv("WORLD_SIZE", str(ranks))
+    lengths = [Lengths(4, 3, 2), Lengths(4, 2, 1), Lengths(5, 1, 1), Lengths(6, 5, 3)]
+    size = watch.size([[(0, 1)], [(2,)], [(3,)]], lengths, Flops(token=1, labelled=100, pair=10_000, picture=1e8))
+    seen = (10 + 3 * 4 + 6 + 2 * 4 + 3) + (6 * 7 // 2) + (11 * 12 // 2)
+    assert size == (26, computed, 7 + 6 + 6 + 11, 7, 26 + 700 + 10_000 * seen + 3e8)
+
+
 @pytest.mark.parametrize(
     ("loss", "norm", "said"),
     [(math.nan, 1.0, "the loss is nan"), (2.0, math.inf, "the norm of the gradient is inf")],
 )
 def test_a_loss_that_is_no_number_stops_and_keeps_its_batch(job, loss, norm, said):
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
     from safetensors.torch import load_file
 
-    records = [{"id": f"c{n}", "picture": f"{n:064x}"} for n in range(6)]
-    tensors = {"ids": torch.arange(12).reshape(2, 6).T, "labels": torch.zeros(3, dtype=torch.int64)}
-    watch.check(job, 7, 2.0, 1.0, tensors, records)
+    batch = [(Example(f"c{n}", (n,), [5, 6], b"\1\1", 1), f"{n:064x}") for n in range(6)]
+    watch.check(job, 7, 2.0, 1.0, batch)
     assert not (job.work / "nan-step-7").exists()
-    with pytest.raises(Failed, match=f"step 7: {said}, at conversations c0, c1, c2, c3 and 2 more") as failed:
-        watch.check(job, 7, loss, norm, tensors, records)
+    with pytest.raises(Failed, match=f"step 7: {said}, of conversations c0, c1, c2, c3 and 2 more") as failed:
+        watch.check(job, 7, loss, norm, batch)
     folder = job.work / "nan-step-7"
     assert str(folder) in str(failed.value)
-    assert load_file(folder / "batch.safetensors")["ids"].equal(tensors["ids"])
+    tensors = load_file(folder / "batch.safetensors")
+    assert len(tensors) == 12
+    assert (tensors["3.ids"].tolist(), tensors["3.labels"].tolist()) == ([3, 5, 6], [-100, 5, 6])
     kept = json.loads((folder / "batch.json").read_text())
-    assert kept == {"step": 7, "loss": str(loss), "grad_norm": str(norm), "records": records}
+    assert (kept["step"], kept["loss"], kept["grad_norm"]) == (7, str(loss), str(norm))
+    assert kept["records"] == [{"id": f"c{n}", "image_sha256": f"{n:064x}"} for n in range(6)]

@@ -38,6 +38,9 @@ def train(
     data: Annotated[Path, typer.Option(help="The conversations to train on.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write.", show_default=False)] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only tell memory and hours; nothing is loaded.")] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write events for TensorBoard.", show_default=False)
+    ] = None,
     device: Device = "auto",
     force: Force = False,
     as_json: AsJson = False,
@@ -62,7 +65,7 @@ def train(
 
     with joined():
         settings = together(lambda: read_recipe(recipe).stage(stage))
-        result = train(model, data, output, settings, force=force, device=device)
+        result = train(model, data, output, settings, force=force, device=device, board=tensorboard)
     if first():
         show(result, as_json)
 

@@ -34,6 +34,10 @@ class Examples:
         """Of each example its picture and the tokens up to it: where both are equal, they may be computed once."""
         return [(key, example.start) for example, key in zip(self.examples, self.keys, strict=True)]
 
+    def of(self, step: Iterable[Figure]) -> list[tuple[Example, str]]:
+        """The examples of a step, each with the key of its picture."""
+        return [(self.examples[index], self.keys[index]) for figure in step for index in figure]
+
     def feed(self, rows: Iterable[Sequence[Figure]]) -> Iterator[tuple[Row, Any]]:
         """Each row, and of its pictures, one a figure, the features or the pixels."""
         laid = (lay_out(figures, self.examples) for figures in rows)
@@ -46,12 +50,17 @@ def read(data: Path, model: Any, processor: Any, max_length: int, pictures: Feat
     Raises:
         InputError: no conversation can be trained on, or the processor does not fit the vision tower.
     """
-    image_tokens = count_image_tokens(processor)
+    image_tokens, rows = count_image_tokens(processor), model.get_input_embeddings().weight.shape[0]
     given = pictures.like.shape[0]
     if given != image_tokens:
         raise InputError(
             f"the processor expects {image_tokens} tokens a picture and the vision tower gives {given}: "
             "mend the model's processor_config.json"
+        )
+    if processor.image_token_id != model.config.image_token_index:
+        raise InputError(
+            f"token {processor.image_token_id} stands for the picture in the model's tokenizer, and "
+            f"{model.config.image_token_index} in its config.json (image_token_index): mend the latter"
         )
     found = Examples(pictures)
     splits = [row["split"] for row in storage.read_rows(data, columns=["split"])]
@@ -69,6 +78,11 @@ def read(data: Path, model: Any, processor: Any, max_length: int, pictures: Feat
                     | {"source": "data/train", "reason": error.reason, "detail": error.detail}
                 )
                 continue
+            if (last := max(example.ids)) >= rows:
+                raise InputError(
+                    f"conversation {example.id}: token {last} ({processor.tokenizer.convert_ids_to_tokens(last)}), and "
+                    f"the embedding has {rows} rows: the tokenizer is of another model: build or export the model again"
+                )
             found.examples.append(example)
             found.keys.append(key)
     if not found.examples:

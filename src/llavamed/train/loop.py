@@ -1,7 +1,6 @@
 """Train a LLaVA checkpoint on conversations: the parts that a stage names."""
 
 import json
-import math
 import time
 from collections import Counter
 from functools import partial
@@ -10,11 +9,10 @@ from typing import Any
 
 from llavamed import artifact, storage
 from llavamed.artifact import Job
-from llavamed.console import progress
 from llavamed.errors import InputError
 from llavamed.instruct.schema import EXCLUDED
 from llavamed.storage import Json
-from llavamed.train import parallel
+from llavamed.train import parallel, watch
 from llavamed.train.packing import Row
 from llavamed.train.seen import SEEN
 from llavamed.train.seen import rows as seen_rows
@@ -25,28 +23,39 @@ LOGITS = 2048  # tokens whose logits are in memory at once
 
 
 def train(
-    model: Path, data: Path, folder: Path, stage: Stage, *, force: bool = False, device: str = "auto"
+    model: Path,
+    data: Path,
+    folder: Path,
+    stage: Stage,
+    *,
+    force: bool = False,
+    device: str = "auto",
+    board: Path | None = None,
 ) -> dict[str, Any]:
     """Train `model` on the train split of `data` and write the result to `folder`.
 
     Returns `{steps, loss_first, loss_last, tokens, useful_tokens, seconds, artifact, hash}`. `tokens`: computed by
     the language model; `useful_tokens`: those of them that are no padding: all. Loss: mean negative log-likelihood in
     nats of the assistant's tokens.
-    A killed run goes on where its last saved state stood and ends with the same weights.
+    A killed run goes on where its last saved state stood and ends with the same weights. `board`: a folder for
+    TensorBoard.
 
     Raises:
         InputError: `model` or `data` is not such an artifact, has no train split or a damaged or missing weight; no
             conversation can be used; no such device; or what `artifact.start` refuses.
-        RuntimeError: the loss is no longer a number.
+        Failed: the loss or the gradient is no longer finite.
     """
     with parallel.joined():
-        manifest = _in_folder(model, data, folder, stage, force, device)
+        parallel.together(lambda: watch.check_board(board))
+        manifest = _in_folder(model, data, folder, stage, force, device, board)
     done = manifest["training"]
     keys = ("steps", "loss_first", "loss_last", "tokens", "useful_tokens", "seconds")
     return {**{key: done[key] for key in keys}, "artifact": str(folder), "hash": manifest["hash"]}
 
 
-def _in_folder(model: Path, data: Path, folder: Path, stage: Stage, force: bool, device: str) -> Json:
+def _in_folder(
+    model: Path, data: Path, folder: Path, stage: Stage, force: bool, device: str, board: Path | None
+) -> Json:
     start = parallel.together(lambda: _start(model, data, stage))
     weights = sum(file["bytes"] for name, file in start["files"].items() if name.endswith(".safetensors"))
     whole = "full" in (stage.language.train, stage.vision.train)
@@ -54,11 +63,14 @@ def _in_folder(model: Path, data: Path, folder: Path, stage: Stage, force: bool,
     settings = stage.model_dump()
     job = parallel.open_job(folder, "model", settings, parents=[model, data], force=force, needs_bytes=needs)
     try:
-        return job.manifest or _train(job, model, data, stage, device, start)
+        return job.manifest or _train(job, model, data, stage, device, board, start)
     except InputError:
         if not (job.work / "state").exists():
             artifact.abandon(job)
         raise
+    finally:
+        if parallel.first():
+            artifact.pause(job)
 
 
 def _start(model: Path, data: Path, stage: Stage) -> Json:
@@ -72,7 +84,7 @@ def _start(model: Path, data: Path, stage: Stage) -> Json:
     return start
 
 
-def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: Json) -> Json:
+def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, board: Path | None, start: Json) -> Json:
     import torch
 
     from llavamed.model import checkpoint
@@ -102,7 +114,7 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, start: 
         recompute(net.model.language_model.layers)
     if not alone:
         trained = masters = parallel.shard(net, trained, device, bf16)
-    log, seconds = _run(job, net, trained, masters, found, stage)
+    log, seconds = _run(job, net, trained, masters, found, stage, board)
     training = {
         **stage.model_dump(),
         "precision": "bf16" if bf16 else "fp32",
@@ -149,19 +161,23 @@ def _publish(
     )
 
 
-def _run(job: Job, net: Any, trained: Json, masters: Json, found: Any, stage: Stage) -> tuple[list[Json], float]:
+def _run(
+    job: Job, net: Any, trained: Json, masters: Json, found: Any, stage: Stage, board: Path | None
+) -> tuple[list[Json], float]:
     """All steps, from the last saved state on: the log and the seconds it took."""
     import torch
 
-    from llavamed.train import packing, parts, state
+    from llavamed.train import flops, packing, parts, state
     from llavamed.train.data import rate
+    from llavamed.train.pictures import Features
 
     lengths = found.lengths()
     steps = packing.steps(found.prefixes(), stage.batch_size, stage.epochs, stage.seed)
     plan = [packing.rows(step, lengths, stage.row_tokens) for step in steps]
     tokens = [[sum(packing.tokens(figure, lengths) for figure in row) for row in rows] for rows in plan]
     dealt = [parallel.deal(rows, parallel.world())[parallel.rank()] for rows in tokens]
-    sizes = [sum(rows) for rows in tokens]
+    cost = flops.count(net, found.examples[0].image_tokens, cached=isinstance(found.pictures, Features))
+    sizes = [watch.size(rows, lengths, cost) for rows in plan]
     optimizer = torch.optim.AdamW(parts.groups(masters, stage), betas=(0.9, 0.999), fused=True)
     log, before = state.restore(job.work / "state", masters, optimizer)
     _hand_over(masters, trained)
@@ -169,37 +185,33 @@ def _run(job: Job, net: Any, trained: Json, masters: Json, found: Any, stage: St
     wait = SAVE_SECONDS
     fed = found.feed(plan[step][row] for step in range(len(log), len(plan)) for row, _ in dealt[step])
     compute = parallel.as_forward(net, row_loss)
-    with progress(f"training ({stage.name})", sum(sizes), "tokens", done=sum(sizes[: len(log)])) as advance:
+    with watch.watch(job, f"training ({stage.name})", sizes, log, net.device.type, board) as step_done:
         for step in range(len(log), len(plan)):
-            examples = [lengths[index] for figure in steps[step] for index in figure]
-            labelled = sum(example.labelled for example in examples)
-            loss = 0.0
+            size, loss = sizes[step], 0.0
             for (_, counts), (row, pictures) in zip(dealt[step], fed, strict=False):
-                part = compute(row, pictures) * counts / labelled
+                part = compute(row, pictures) * counts / size.labelled
                 (part * parallel.world()).backward()  # gradients are averaged over ranks
                 loss += part.item()
             due = parallel.first() and time.monotonic() - saved >= wait and step + 1 < len(plan)
             loss, save = parallel.total(loss, due)  # the first rank's clock counts
-            if not math.isfinite(loss):
-                parallel.stop(RuntimeError(f"step {step + 1}: the loss is {loss}: lower learning_rate and train again"))
             norm = parallel.clip(list(masters.values()), stage.max_grad_norm)
+            watch.check(job, step + 1, loss, norm, found.of(steps[step]))
             for group in optimizer.param_groups:
                 group["lr"] = rate(step, len(plan), group["peak"], stage.warmup)
             lr = rate(step, len(plan), stage.learning_rate, stage.warmup)
             optimizer.step()
             optimizer.zero_grad(set_to_none=False)  # the same memory at every step: new pages are slow to get
             _hand_over(masters, trained)
-            alone = sum(example.prefix + example.rest for example in examples)
             log.append(
-                {"step": step + 1, "loss": loss, "lr": lr, "grad_norm": norm, "tokens": sizes[step],
-                 "conversation_tokens": alone, "labelled_tokens": labelled}
+                {"step": step + 1, "loss": loss, "lr": lr, "grad_norm": norm, "tokens": size.tokens,
+                 "conversation_tokens": size.alone, "labelled_tokens": size.labelled}
             )  # fmt: skip
+            step_done()
             if save:
                 now = time.monotonic()
                 state.save(job.work / "state", masters, optimizer, log, before + now - begun)
                 saved = time.monotonic()
                 wait = max(SAVE_SECONDS, (saved - now) / SAVE_SHARE)
-            advance(sizes[step], f"loss {loss:.3f}")
     return log, before + time.monotonic() - begun
 
 

@@ -19,7 +19,10 @@ from llavamed.artifact import Job
 from llavamed.console import clock, console, progress
 from llavamed.errors import Failed, InputError
 from llavamed.storage import Json
-from llavamed.train import flops, parallel
+from llavamed.train import flops, packing, parallel
+from llavamed.train.flops import Flops
+from llavamed.train.packing import Figure, Lengths
+from llavamed.train.tokens import Example
 
 PAGE_SECONDS = 10.0  # at least, between two drawings of the page
 RECENT = 20  # steps: what is shown as the speed is their mean
@@ -37,15 +40,33 @@ CURVES = {  # key: title, unit
 class Size(NamedTuple):
     """A step, in tokens, and its model FLOPs."""
 
-    useful: int  # that are computed, padding left out
-    computed: int  # with padding
+    tokens: int  # that the language model has to compute
+    computed: int  # that it computes: with those of ranks that have no row of their own
     alone: int  # that training each conversation by itself would compute
+    labelled: int  # that carry loss
     flops: float
+
+
+def size(rows: Sequence[Sequence[Figure]], lengths: Sequence[Lengths], cost: Flops) -> Size:
+    """Of a step of `rows`, of examples as long as `lengths`."""
+    figures = [figure for row in rows for figure in row]
+    examples = [lengths[index] for figure in figures for index in figure]
+    in_rows = [sum(packing.tokens(figure, lengths) for figure in row) for row in rows]
+    dealt = [in_rows[row] for rank in parallel.deal(in_rows, parallel.world()) for row, _ in rank]
+    labelled = sum(example.labelled for example in examples)
+    pairs = sum(packing.pairs(figure, lengths) for figure in figures)
+    return Size(
+        tokens=sum(in_rows),
+        computed=sum(dealt),
+        alone=sum(example.prefix + example.rest for example in examples),
+        labelled=labelled,
+        flops=cost.of(sum(in_rows), labelled, pairs, len(figures)),
+    )
 
 
 @contextmanager
 def watch(
-    job: Job, title: str, sizes: Sequence[Size], log: list[Json], *, device: str, board: Path | None = None
+    job: Job, title: str, sizes: Sequence[Size], log: list[Json], device: str, board: Path | None = None
 ) -> Iterator[Callable[[], None]]:
     """Yields a function to call after each step, once its entry (`step, loss, lr, grad_norm`) is the last of `log`.
 
@@ -61,24 +82,24 @@ def watch(
     peak, before = flops.peak(device), time.monotonic()
     next_page = before
     console.print(f"curves, while it trains: {page_path}", highlight=False, soft_wrap=True)
-    useful = [size.useful for size in sizes]
+    tokens = [one.tokens for one in sizes]
     with (
-        progress(title, sum(useful), "tokens", done=sum(useful[: len(log)])) as advance,
+        progress(title, sum(tokens), "tokens", done=sum(tokens[: len(log)])) as advance,
         log_path.open("a", encoding="utf-8") as stream,
         _board(board, len(log)) as write,
     ):
 
         def step_done() -> None:
             nonlocal before, next_page
-            now, size = time.monotonic(), sizes[len(log) - 1]
-            speed.append(_measured(len(log), size, now - before, peak and peak * parallel.world(), device))
+            now, took = time.monotonic(), sizes[len(log) - 1]
+            speed.append(_measured(len(log), took, now - before, peak and peak * parallel.world(), device))
             stream.write(json.dumps(speed[-1]) + "\n")
             stream.flush()
             write(log[-1] | speed[-1])
             if now >= next_page:
                 storage.write_text(page_path, page(title, log, speed, sizes, state="running"))
                 next_page = now + max(PAGE_SECONDS, (time.monotonic() - now) / DRAWING)
-            advance(size.useful, _note(log, speed))
+            advance(took.tokens, _note(log, speed))
             before = now
 
         try:
@@ -102,7 +123,7 @@ def page(title: str, log: list[Json], speed: list[Json], sizes: Sequence[Size], 
         )
     said, table = f"Step {len(log):,} of {len(sizes):,}: {state}", []
     if speed:
-        left = sum(size.useful for size in sizes[len(log) :]) / _recent(speed)["tokens_per_second"]
+        left = sum(one.tokens for one in sizes[len(log) :]) / _recent(speed)["tokens_per_second"]
         said += f", about {clock(left)} left" if state == "running" else ""
         table.append(pages.table("At the last step", ["what", "value", "how"], _numbers(log, speed), numeric=[1]))
     sections = [("Curves", [pages.row(*charts[:2]), pages.row(*charts[2:])]), ("Numbers", table)]
@@ -118,7 +139,7 @@ def _numbers(log: list[Json], speed: list[Json]) -> list[tuple[str, str, str]]:
         ("loss", f"{log[-1]['loss']:.4f}", "nats a token of the assistant's, last step"),
         ("gradient norm", f"{log[-1]['grad_norm']:.3g}", "before clipping, last step"),
         ("speed", f"{recent['tokens_per_second']:,.0f} tokens/s", f"without padding, {mean}"),
-        ("useful tokens", f"{100 * recent['useful']:.1f} %", "of those computed; the rest is padding"),
+        ("useful tokens", f"{100 * recent['useful']:.1f} %", "of those computed"),
         ("shared prefixes", f"{recent['saving']:.2f} ×", "tokens of each conversation by itself, over those computed"),
         *(mfu if recent["mfu"] else []),
         ("peak memory", f"{speed[-1]['memory_bytes'] / 1e9:.2f} GB", "of the first GPU, or of the process on a CPU"),
@@ -144,10 +165,10 @@ def _measured(step: int, size: Size, seconds: float, peak: float | None, device:
     return {
         "step": step,
         "seconds": round(seconds, 6),
-        "tokens": size.useful,
+        "tokens": size.tokens,
         "tokens_computed": size.computed,
         "tokens_alone": size.alone,
-        "tokens_per_second": round(size.useful / seconds, 3),
+        "tokens_per_second": round(size.tokens / seconds, 3),
         "mfu": peak and round(size.flops / seconds / peak, 5),
         "memory_bytes": peak_memory(device),
     }
@@ -178,10 +199,11 @@ def peak_memory(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def check(job: Job, step: int, loss: float, norm: float, tensors: Json, records: Sequence[Json]) -> None:
+def check(job: Job, step: int, loss: float, norm: float, batch: Sequence[tuple[Example, str]]) -> None:
     """Stop before the weights take up a loss, or a norm of the gradient, that is not finite.
 
-    `step`: from 1. `tensors` (name -> tensor) and `records` (each with its `id`): its batch, which is saved.
+    `step`: from 1. `batch`: its examples, each with the key of its picture: saved as `nan-step-N/`, `batch.json` and
+    `batch.safetensors` (of example n, `n.ids` and `n.labels`).
 
     Raises:
         Failed: on every rank; the saved state stays as it was.
@@ -191,25 +213,27 @@ def check(job: Job, step: int, loss: float, norm: float, tensors: Json, records:
         return
     folder = job.work / f"nan-step-{step}"
     if parallel.first():
-        _save_batch(folder, step, loss, norm, tensors, records)
-    names = ", ".join(str(record["id"]) for record in records[:NAMED])
-    more = f" and {len(records) - NAMED} more" if len(records) > NAMED else ""
+        _save_batch(folder, step, loss, norm, batch)
+    names = ", ".join(example.id for example, _ in batch[:NAMED])
+    more = f" and {len(batch) - NAMED} more" if len(batch) > NAMED else ""
     parallel.stop(Failed(
-        f"step {step}: the {what} is {loss if what == 'loss' else norm}, at conversations {names}{more} (saved in "
-        f"{folder}): lower the learning rate, or leave those conversations out, and train again with --force; the same "
-        "command goes on from the last saved state"
+        f"step {step}: the {what} is {loss if what == 'loss' else norm}, of conversations {names}{more} (saved in "
+        f"{folder}): lower the learning rate, or leave bad ones out, and train again with --force; if the machine is "
+        "to blame, the same command goes on from the last saved state"
     ))  # fmt: skip
 
 
-def _save_batch(folder: Path, step: int, loss: float, norm: float, tensors: Json, records: Sequence[Json]) -> None:
+def _save_batch(folder: Path, step: int, loss: float, norm: float, batch: Sequence[tuple[Example, str]]) -> None:
+    import torch
     from safetensors.torch import save_file
 
     folder.mkdir(exist_ok=True)
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, folder / "batch.safetensors"
-    )
-    said = {"step": step, "loss": str(loss), "grad_norm": str(norm), "records": list(records)}  # JSON has no NaN
-    storage.write_json(folder / "batch.json", said)
+    tensors = {f"{n}.ids": torch.tensor(example.ids) for n, (example, _) in enumerate(batch)}
+    tensors |= {f"{n}.labels": torch.tensor(example.labels) for n, (example, _) in enumerate(batch)}
+    save_file(tensors, folder / "batch.safetensors")
+    records = [{"id": example.id, "image_sha256": key} for example, key in batch]
+    about = {"step": step, "loss": str(loss), "grad_norm": str(norm), "records": records}  # JSON has no NaN
+    storage.write_json(folder / "batch.json", about)
 
 
 def _read(path: Path, steps: int) -> list[Json]:

@@ -157,7 +157,6 @@ def measure(model: Path, data: Path, stage: Stage, config: Any) -> Work:
     """
     from llavamed.train import packing
     from llavamed.train.packing import Lengths
-    from llavamed.train.tokens import IGNORE
 
     rows = [r for r in storage.read_rows(data, columns=["split", "pair_id"]) if r["split"] == "train"]
     processor = _processor(model)
@@ -167,7 +166,7 @@ def measure(model: Path, data: Path, stage: Stage, config: Any) -> Work:
     count = round(len(rows) * len(sample) / (len(sample) + excluded))
     keys = [row["pair_id"] for row in rows[:count]]
     examples = [sample[index % len(sample)] for index in range(count)]
-    lengths = [Lengths(o.prefix, len(o.ids) - o.prefix, len(o.ids) - o.labels.count(IGNORE)) for o in examples]
+    lengths = [Lengths(len(one.start), len(one.rest), sum(one.said)) for one in examples]
     steps = packing.steps(keys, stage.batch_size, 1, stage.seed)
     cut = [row for step in steps for row in packing.rows(step, lengths, stage.row_tokens)]
     figures = [figure for row in cut for figure in row]
@@ -233,17 +232,15 @@ def _processor(model: Path) -> Any:
 
 def _guess(chat: list[Json], config: Any, max_length: int) -> Any:
     """An example about as long as the conversation, by its characters."""
-    from llavamed.train.tokens import IGNORE, Example, ExcludedError
+    from llavamed.train.tokens import Example, ExcludedError
 
-    prefix = 4 + config.image_seq_length
-    ids, labels = [config.image_token_index] * prefix, [IGNORE] * prefix
+    start, said = (config.image_token_index,) * (4 + config.image_seq_length), b""
     for message in chat:
         count = 4 + math.ceil(len(message["content"][-1]["text"]) / CHARACTERS)
-        ids += [0] * count
-        labels += [0 if message["role"] == "assistant" else IGNORE] * count
-    if len(ids) > max_length:
+        said += bytes([message["role"] == "assistant"]) * count
+    if len(start) + len(said) > max_length:
         raise ExcludedError("too_long")
-    return Example("", ids, labels, config.image_seq_length, prefix)
+    return Example("", start, [0] * len(said), said, config.image_seq_length)
 
 
 def row_bytes(config: Any, stage: Stage, row: Any, dtype: Any) -> Peak:

@@ -19,6 +19,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from llavamed import artifact, storage
 from llavamed.instruct.schema import CONVERSATIONS
 from llavamed.model.build import build
@@ -77,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--conversations", type=int, default=48)
+    parser.add_argument("--conversations", type=int, default=32)
     parser.add_argument("--case", action="append", choices=["tiny", *CASES])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -99,6 +101,8 @@ def main() -> None:
             "commit": commit,
             "processor": hardware(),
             "system": platform.platform(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
             "python": platform.python_version(),
         },
     }

@@ -23,7 +23,7 @@ def stage(name="instruct", **settings) -> Stage:
 def questions(tmp_path_factory):
     """Twelve questions about three pictures, and one that is too long."""
     rows = [row(n, pair_id=f"p{n % 3}", image=picture(n % 3)) for n in range(12)]
-    rows.append(row(12, conversations=turns("<image>\n" + "what? " * 400, "CT")))
+    rows.insert(5, row(12, conversations=turns("<image>\n" + "what? " * 400, "CT")))
     return publish(tmp_path_factory.mktemp("questions") / "data", rows)
 
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from llavamed.errors import InputError
 
+LARGE = 32 * 2**20  # bytes: what is smaller, the C library keeps for the next of its like when it is freed (mallopt(3))
+
 
 class Peak(NamedTuple):
     """Bytes that a row takes beside weights and their gradients: what is kept for the backward pass when the language
@@ -51,7 +53,7 @@ def peak(net: Any, dtype: Any, work: Callable[[Any], Any]) -> Peak:
     """What `work(net)`, a loss, and its gradients take in `dtype`. `net`: on the meta device; its weights become fake.
 
     Counted is every tensor that PyTorch makes, from its making until nothing refers to it; what a kernel needs inside
-    is not.
+    is not. The peaks of small and of large tensors add up: memory of the small is not given back.
     """
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -67,13 +69,13 @@ def peak(net: Any, dtype: Any, work: Callable[[Any], Any]) -> Peak:
                 weight.register_post_accumulate_grad_hook(lambda weight: setattr(weight, "grad", None))
         count = _counter(net)
         kept: list[int] = []
-        hook = net.model.language_model.register_forward_hook(lambda *_: kept.append(count.now))
+        hook = net.model.language_model.register_forward_hook(lambda *_: kept.append(sum(count.now)))
         with count:
             loss = work(net)
             loss.backward()
             del loss
         hook.remove()
-    return Peak(kept[0], count.peak - kept[0])
+    return Peak(kept[0], sum(count.peak) - kept[0])
 
 
 def _counter(net: Any) -> Any:
@@ -85,7 +87,7 @@ def _counter(net: Any) -> Any:
     class Counter(TorchDispatchMode):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.now = self.peak = 0
+            self.now, self.peak = [0, 0], [0, 0]  # of small and of large storages
             gradients = (weight.grad for weight in net.parameters() if weight.grad is not None)
             known = (*net.parameters(), *net.buffers(), *gradients)
             self.sizes = {tensor.untyped_storage()._cdata: 0 for tensor in known}
@@ -99,12 +101,13 @@ def _counter(net: Any) -> Any:
 
         def add(self, storage: Any) -> None:
             if (key := storage._cdata) not in self.sizes:
-                self.sizes[key] = storage.nbytes()
-                self.now += self.sizes[key]
-                self.peak = max(self.peak, self.now)
+                size = self.sizes[key] = storage.nbytes()
+                self.now[size >= LARGE] += size
+                self.peak[size >= LARGE] = max(self.peak[size >= LARGE], self.now[size >= LARGE])
                 weakref.finalize(storage, self.remove, key)
 
         def remove(self, key: int) -> None:
-            self.now -= self.sizes.pop(key, 0)
+            size = self.sizes.pop(key, 0)
+            self.now[size >= LARGE] -= size
 
     return Counter()

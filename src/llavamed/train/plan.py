@@ -158,14 +158,16 @@ def measure(model: Path, data: Path, stage: Stage, config: Any) -> Work:
     from llavamed.train import packing
     from llavamed.train.packing import Lengths
 
-    rows = [r for r in storage.read_rows(data, columns=["split", "pair_id"]) if r["split"] == "train"]
+    rows = storage.read_rows(data, columns=["split", "pair_id"])
+    pictures = [row["pair_id"] for row in rows if row["split"] == "train"]
     processor = _processor(model)
-    sample, excluded = _sample(processor, data, stage, config)
-    if not sample:
-        raise InputError(f"{data}: none of the first {excluded} conversations can be trained on: see what train says")
-    count = round(len(rows) * len(sample) / (len(sample) + excluded))
-    keys = [row["pair_id"] for row in rows[:count]]
-    examples = [sample[index % len(sample)] for index in range(count)]
+    sample = _sample(processor, data, stage, config)
+    used = [example for example in sample if example]
+    if not used:
+        raise InputError(f"{data}: none of the first {len(sample)} conversations can be trained on: train says why")
+    like = [(picture, sample[index % len(sample)]) for index, picture in enumerate(pictures)]
+    keys = [picture for picture, example in like if example]
+    examples = [example for _, example in like if example]
     lengths = [Lengths(len(one.start), len(one.rest), sum(one.said)) for one in examples]
     steps = packing.steps(keys, stage.batch_size, 1, stage.seed)
     cut = [row for step in steps for row in packing.rows(step, lengths, stage.row_tokens)]
@@ -183,7 +185,7 @@ def measure(model: Path, data: Path, stage: Stage, config: Any) -> Work:
         )
 
     return Work(
-        conversations=count,
+        conversations=len(examples),
         pictures=len(set(keys)),
         steps=len(steps) * stage.epochs,
         tokens=sum(packing.tokens(figure, lengths) for figure in figures),
@@ -192,17 +194,17 @@ def measure(model: Path, data: Path, stage: Stage, config: Any) -> Work:
         pairs=sum(p * (p + 1) // 2 for p in prefixes) + sum(b * p + b * (b + 1) // 2 for p, b in rests),
         figures=len(figures),
         largest=packing.lay_out(max(cut, key=size), examples),
-        sampled=len(sample) + excluded,
-        excluded=excluded,
+        sampled=len(sample),
+        excluded=len(sample) - len(used),
         counted_by="by the model's tokenizer" if processor else f"as {CHARACTERS} characters each",
     )
 
 
-def _sample(processor: Any, data: Path, stage: Stage, config: Any) -> tuple[list[Any], int]:
-    """The first conversations as examples, and how many could not be used."""
+def _sample(processor: Any, data: Path, stage: Stage, config: Any) -> list[Any]:
+    """The first conversations as examples; None for one that cannot be trained on."""
     from llavamed.train.tokens import ExcludedError, encode, messages
 
-    found, excluded = [], 0
+    found: list[Any] = []
     for row in storage.read_rows(data, columns=["id", "split", "conversations"]):
         if row["split"] != "train":
             continue
@@ -212,10 +214,10 @@ def _sample(processor: Any, data: Path, stage: Stage, config: Any) -> tuple[list
             else:
                 found.append(_guess(messages(row["conversations"]), config, stage.max_length))
         except ExcludedError:
-            excluded += 1
-        if len(found) + excluded == SAMPLE:
+            found.append(None)
+        if len(found) == SAMPLE:
             break
-    return found, excluded
+    return found
 
 
 def _processor(model: Path) -> Any:

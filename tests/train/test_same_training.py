@@ -54,6 +54,13 @@ def test_however_many_rows_a_step_has(row_tokens, rows, tiny, questions, undistu
     same_losses(tmp_path / "a", undisturbed)
 
 
+def test_rows_add_up_in_bf16_too(tiny, questions, undisturbed, tmp_path):
+    train(tiny, questions, tmp_path / "a", STAGE.model_copy(update={"precision": "bf16", "row_tokens": 8}))
+    for ours, theirs in zip(logged(tmp_path / "a"), logged(undisturbed), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-2)
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=0.1)
+
+
 def killed(step, arguments):
     """Train until `step` is done and saved, then die."""
     import torch

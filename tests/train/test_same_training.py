@@ -1,6 +1,7 @@
 """The same training however a step is cut into rows, wherever it was killed, and however pictures are read."""
 
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -66,7 +67,7 @@ def killed(step, arguments):
     import torch
 
     torch.set_num_threads(1)
-    loop.SAVE_SECONDS, save = 0, state.save
+    loop.SAVE_SECONDS, loop.SAVE_SHARE, save = 0, math.inf, state.save
 
     def save_and_die(*args):
         save(*args)

@@ -112,6 +112,9 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, board: 
     attention.use(net.model.language_model)
     if stage.checkpointing:
         recompute(net.model.language_model.layers)
+    if stage.compile and device == "cuda":
+        for layer in net.model.language_model.layers:
+            layer.compile(dynamic=True)  # rows differ in length
     if not alone:
         trained = masters = parallel.shard(net, trained, device, bf16)
     log, seconds = _run(job, net, trained, masters, found, stage, board)

@@ -85,6 +85,9 @@ class Stage(BaseModel):
     checkpointing: Annotated[
         bool, Field(description="compute the language model's layers again for the gradient: less memory, more time")
     ] = False
+    compile: Annotated[
+        bool, Field(description="torch.compile of each of the language model's layers, on a GPU; no effect elsewhere")
+    ] = False
     precision: Annotated[
         Literal["auto", "bf16", "fp32"],
         Field(description="of the arithmetic; auto: bf16 where the machine is fast at it"),

@@ -40,15 +40,18 @@ def block_mask(shape: Shape, device: Any) -> Any:
 
 def _blocks(shape: Shape, like: Any) -> list[tuple[int, int, Any]]:
     """Of each figure: tokens of its prefix, of its branches, and what those see, to be added [branches, prefix +
-    branches]: 0 or -inf."""
+    branches]: 0 or -inf. A single branch goes on from the prefix as any text does: it is part of it here, no mask."""
     import torch
 
-    blocks = []
+    blocks: list[tuple[int, int, Any]] = []
     for prefix, branches in shape:
+        if len(branches) == 1:
+            blocks.append((prefix + branches[0], 0, None))
+            continue
         own = torch.block_diag(*(torch.ones(n, n, dtype=torch.bool).tril() for n in branches))
         seen = torch.cat([torch.ones(sum(branches), prefix, dtype=torch.bool), own.bool()], 1)
-        mask = torch.zeros(seen.shape, dtype=like.dtype).masked_fill_(~seen, -torch.inf)
-        blocks.append((prefix, sum(branches), mask.to(like.device)))
+        mask = torch.zeros(seen.shape, dtype=like.dtype).masked_fill_(~seen, -torch.inf).to(like.device)
+        blocks.append((prefix, sum(branches), mask))
     return blocks
 
 
@@ -67,12 +70,15 @@ def _attend_blocks(query: Any, key: Any, value: Any, scaling: float, blocks: lis
     from torch.nn.functional import scaled_dot_product_attention as attend
 
     how = {"scale": scaling, "enable_gqa": query.shape[1] != key.shape[1]}
-    seen, start = [], 0
-    for prefix, branches, mask in blocks:
-        q, k, v = (part[:, :, start : start + prefix + branches] for part in (query, key, value))
-        seen.append(attend(q[:, :, :prefix], k[:, :, :prefix], v[:, :, :prefix], is_causal=True, **how))
-        seen.append(attend(q[:, :, prefix:], k, v, attn_mask=mask, **how))
-        start += prefix + branches
+    # Split, not sliced: the gradient of each slice would be as large as the row.
+    sizes = [prefix + branches for prefix, branches, _ in blocks]
+    figures = zip(*(part.split(sizes, 2) for part in (query, key, value)), strict=True)
+    seen = []
+    for (prefix, branches, mask), (q, k, v) in zip(blocks, figures, strict=True):
+        first, rest = q.split([prefix, branches], 2)
+        seen.append(attend(first, k[:, :, :prefix], v[:, :, :prefix], is_causal=True, **how))
+        if branches:
+            seen.append(attend(rest, k, v, attn_mask=mask, **how))
     return torch.cat(seen, 2)
 
 

@@ -195,6 +195,7 @@ def _run(
                 part = compute(row, pictures) * counts / size.labelled
                 (part * parallel.world()).backward()  # gradients are averaged over ranks
                 loss += part.item()
+                del part  # what is left of its graph would stand in the way of the next row's memory
             due = parallel.first() and time.monotonic() - saved >= wait and step + 1 < len(plan)
             loss, save = parallel.total(loss, due)  # the first rank's clock counts
             norm = parallel.clip(list(masters.values()), stage.max_grad_norm)

@@ -21,6 +21,7 @@ from markupsafe import Markup
 from PIL import Image, ImageOps
 
 from llavamed import __version__
+from llavamed.errors import InputError
 
 TEMPLATES = Path(__file__).parent / "templates"
 SIDE = 320  # pixels of a thumbnail
@@ -68,6 +69,19 @@ def page(title: str, sections: Sequence[tuple[str, Sequence[Markup]]], subtitle:
         title=title, subtitle=subtitle, sections=sections, version=__version__, refresh=refresh,
         style=Markup(style), style_hash=f"sha256-{digest}",  # noqa: S704 - our own file
     )  # fmt: skip
+
+
+def beside(folder: Path, target: Path | None, what: str) -> Path:
+    """Where the page of an artifact goes: `target`, or else `<folder>.html` beside it. `what`: a word for the artifact.
+
+    Raises:
+        InputError: it would lie inside the folder.
+    """
+    place = folder.resolve()
+    target = target or place.with_name(f"{place.name}.html")
+    if target.is_dir() or target.resolve().is_relative_to(place):
+        raise InputError(f"{target}: name a file outside the {what} with -o, such as {place.name}.html")
+    return target
 
 
 def text(words: str) -> Markup:

@@ -14,7 +14,6 @@ from rich.text import Text
 from llavamed import artifact, pages, storage
 from llavamed.corpus.problem import REASONS
 from llavamed.corpus.schema import KINDS, SPLITS
-from llavamed.errors import InputError
 from llavamed.pick import pick
 from llavamed.storage import Json
 
@@ -58,10 +57,7 @@ def show(folder: Path, *, page: Path | None = None) -> tuple[list[RenderableType
         InputError: `folder` is no finished corpus, or the page would lie inside it.
     """
     artifact.require(folder, "corpus")
-    place = folder.resolve()
-    target = page or place.with_name(f"{place.name}.html")
-    if target.is_dir() or target.resolve().is_relative_to(place):
-        raise InputError(f"{target}: name a file outside the corpus with -o, such as {place.name}.html")
+    target = pages.beside(folder, page, "corpus")
     found = survey(folder)
     flow = pages.table("Kept and left out", FLOW, _flow(found), numeric=(1, 2, 3))
     chosen = pages.table("How it was made", ("setting", "value"), _chosen(found))

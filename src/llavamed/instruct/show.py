@@ -13,7 +13,6 @@ from rich.text import Text
 
 from llavamed import artifact, pages, storage
 from llavamed.corpus.schema import DOMAINS, KINDS, SPLITS
-from llavamed.errors import InputError
 from llavamed.instruct.clean import MEANING
 from llavamed.pick import pick
 from llavamed.storage import Json
@@ -47,10 +46,7 @@ def show(folder: Path, *, page: Path | None = None, seed: int = 0) -> tuple[list
         InputError: `folder` is no finished set of conversations, or the page would lie inside it.
     """
     artifact.require(folder, "conversations")
-    place = folder.resolve()
-    target = page or place.with_name(f"{place.name}.html")
-    if target.is_dir() or target.resolve().is_relative_to(place):
-        raise InputError(f"{target}: name a file outside the set with -o, such as {place.name}.html")
+    target = pages.beside(folder, page, "set")
     found = survey(folder)
     kept = found.counts["conversations"]["kept"]
     sections = [

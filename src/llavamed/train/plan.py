@@ -15,9 +15,8 @@ from llavamed.train.stage import Stage
 
 SAMPLE = 2000  # conversations whose tokens are counted; the others are taken to be like them
 CHARACTERS = 4  # of a token, where there is no tokenizer
-LIBRARIES = (
-    600 * 2**20
-)  # bytes of Python, PyTorch and transformers: measured 533 to 653 MiB (benchmarks/train_memory.py)
+# Bytes of Python, PyTorch and transformers: measured 533 to 653 MiB (benchmarks/train_memory.py).
+LIBRARIES = 600 * 2**20
 # Assumed, not measured: shares of the peak that model FLOPs reach, and of a GPU's memory that can be used.
 UTILISATION = {"gpu": 0.40, "cpu": 0.50}
 RECOMPUTED = 0.75  # of that, where layers are computed again for the gradient

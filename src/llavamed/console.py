@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.table import Column
+from rich.table import Column, Table
 from rich.text import Text
 
 console = Console(stderr=True)
@@ -69,3 +69,13 @@ def progress(label: str, total: int, unit: str = "items", done: int = 0) -> Iter
                 console.print(f"{label} {state['done']:g}/{total} {pace} {note}", highlight=False, soft_wrap=True)
 
         yield advance
+
+
+def table(title: str, headers: Iterable[str], rows: Iterable[tuple[str | int, ...]]) -> Table:
+    """A table of counts for the terminal. Its text comes from articles and teachers: never read as markup."""
+    shown = Table(title=Text(title, style="bold"), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for n, header in enumerate(headers):
+        shown.add_column(header, justify="right" if n and header != "meaning" else "left")
+    for row in rows:
+        shown.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else cell) for cell in row))
+    return shown

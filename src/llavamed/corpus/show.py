@@ -1,17 +1,15 @@
 """`llavamed corpus show`: a corpus as tables in the terminal and as a page with its pictures."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from markupsafe import Markup
 from rich.columns import Columns
 from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from llavamed import artifact, pages, storage
+from llavamed.console import table
 from llavamed.corpus.problem import REASONS
 from llavamed.corpus.schema import KINDS, SPLITS
 from llavamed.pick import pick
@@ -202,9 +200,9 @@ def _flow(found: Survey) -> list[tuple[str, int, int, int]]:
 
 
 def _terminal(found: Survey) -> list[RenderableType]:
-    flow = _table("Kept and left out", FLOW, _flow(found))
+    flow = table("Kept and left out", FLOW, _flow(found))
     reasons = [
-        _table(
+        table(
             f"Left out: {what}",
             ("reason", "number", "meaning"),
             [(key, n, REASONS.get(key, "")) for key, n in _ranked(count["excluded"]).items()],
@@ -212,15 +210,5 @@ def _terminal(found: Survey) -> list[RenderableType]:
         for what, count in found.counts.items()
         if count["excluded"]
     ]
-    kept = [_table(title, ("", found.unit), counts.items()) for title, counts in found.figures.items()]
+    kept = [table(title, ("", found.unit), counts.items()) for title, counts in found.figures.items()]
     return [flow, *reasons, Columns(kept, padding=(0, 4))]
-
-
-def _table(title: str, headers: Iterable[str], rows: Iterable[tuple[str | int, ...]]) -> Table:
-    """Text comes from articles: never read as markup."""
-    shown = Table(title=Text(title, style="bold"), title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for n, header in enumerate(headers):
-        shown.add_column(header, justify="right" if n and header != "meaning" else "left")
-    for row in rows:
-        shown.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else cell) for cell in row))
-    return shown

@@ -1,17 +1,15 @@
 """`llavamed instruct show`: conversations as tables in the terminal and as a page with their pictures."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from markupsafe import Markup
 from rich.columns import Columns
 from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from llavamed import artifact, pages, storage
+from llavamed.console import table
 from llavamed.corpus.schema import DOMAINS, KINDS, SPLITS
 from llavamed.instruct.clean import MEANING
 from llavamed.pick import pick
@@ -197,21 +195,11 @@ def _flow(found: Survey) -> list[tuple[str, int, int, int]]:
 
 def _terminal(found: Survey) -> list[RenderableType]:
     reasons = [
-        _table(f"Left out: {what}", ("rule", "number", "meaning"), [(key, n, MEANING.get(key, "")) for key, n in
+        table(f"Left out: {what}", ("rule", "number", "meaning"), [(key, n, MEANING.get(key, "")) for key, n in
                _ranked(count["excluded"]).items()])
         for what, count in found.counts.items()
         if count["excluded"]
     ]  # fmt: skip
-    records = [_table(title, ("", "conversations"), list(counts.items())) for title, counts in found.of_records.items()]
-    turns = [_table(title, ("", "turns"), list(counts.items())) for title, counts in found.of_turns.items()]
-    return [_table("Kept and left out", FLOW, _flow(found)), *reasons, Columns([*records, *turns], padding=(0, 4))]
-
-
-def _table(title: str, headers: tuple[str, ...], rows: Iterable[tuple[str | int, ...]]) -> Table:
-    """Text comes from teachers: never read as markup."""
-    shown = Table(title=Text(title, style="bold"), title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for n, header in enumerate(headers):
-        shown.add_column(header, justify="right" if n and header != "meaning" else "left")
-    for row in rows:
-        shown.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else cell) for cell in row))
-    return shown
+    records = [table(title, ("", "conversations"), list(counts.items())) for title, counts in found.of_records.items()]
+    turns = [table(title, ("", "turns"), list(counts.items())) for title, counts in found.of_turns.items()]
+    return [table("Kept and left out", FLOW, _flow(found)), *reasons, Columns([*records, *turns], padding=(0, 4))]

@@ -6,7 +6,22 @@ import re
 import pytest
 import yaml
 
-from llavamed.instruct.prompts import FEWEST, LONGEST, MOST, PROBLEM, Prompt, problem, read_turns, shorten
+from llavamed.instruct.clean import judge
+from llavamed.instruct.prompts import (
+    FEWEST,
+    FEWEST_WORDS,
+    LONGEST,
+    MOST,
+    NO_ANSWER,
+    PROBLEM,
+    Description,
+    Prompt,
+    answer_problem,
+    problem,
+    read_answer,
+    read_turns,
+    shorten,
+)
 
 FIGURE = {
     "pair_id": "1_F1",
@@ -27,9 +42,8 @@ def test_a_prompt_is_the_file_and_the_figure(mentions):
     assert [m["role"] for m in examples] == ["user", "assistant"] * (len(examples) // 2)
     assert last["content"].startswith("Kind of image: CT scan\n\n[Caption]\nCT of the $liver\n{kind}.")
     assert ("See Fig 1." in last["content"]) == mentions
-    bare = prompt.request(FIGURE | {"in_text_mention": None, "modality": []}, 100).messages[-1]["content"]
+    bare = prompt.request(FIGURE | {"modality": []}, 100).messages[-1]["content"]
     assert bare.startswith("Kind of image: not known")
-    assert ("(none)" in bare) == mentions
 
 
 @pytest.mark.parametrize("mentions", [False, True])
@@ -100,3 +114,57 @@ def test_more_than_five_are_cut_and_no_second_picture_comes_in():
     turns = [{"question": f"<image>\nAsk {i}?", "answer": "A \ud83d."} for i in range(9)]
     found = read_turns(json.dumps({"turns": turns}))
     assert found == [(f"image\nAsk {i}?", "A ?.") for i in range(5)]
+
+
+@pytest.mark.parametrize("nothing", [None, [], [" ", ""]])
+def test_a_figure_that_no_sentence_cites_is_asked_about_from_its_caption(nothing):
+    prompt, figure = Prompt(True), FIGURE | {"in_text_mention": nothing}
+    assert prompt.request(figure, 100) == Prompt(False).request(figure, 100)
+    assert prompt.of(figure).hash == Prompt(False).hash != prompt.of(FIGURE).hash == prompt.hash
+
+
+def test_a_description_is_asked_for_in_drawn_words():
+    prompt = Description()
+    asked = {prompt.question({"pair_id": str(n)}) for n in range(200)}
+    assert len(asked) >= 8
+    assert prompt.question(FIGURE) == Description().question(FIGURE)
+    assert {Description(n).question(FIGURE) for n in range(50)} > {prompt.question(FIGURE)}
+    request = prompt.request(FIGURE, 100)
+    last = request.messages[-1]["content"]
+    assert "See Fig 1." in last
+    assert last.endswith(prompt.question(FIGURE))
+    assert request.id != Prompt(True).request(FIGURE, 100).id
+    assert "(none)" in prompt.request(FIGURE | {"in_text_mention": None}, 100).messages[-1]["content"]
+
+
+def test_its_own_examples_and_questions_break_no_rule():
+    text = yaml.safe_load(Description().path.read_text())
+    for example in text["examples"]:
+        source = "\n".join([example["caption"], *example["mentions"]])
+        assert judge(example["question"], example["answer"], source) == {}
+        assert read_answer(json.dumps({"answer": example["answer"]})) == " ".join(example["answer"].split())
+    answer = text["examples"][0]["answer"]
+    assert [question for question in text["questions"] if judge(question, answer)] == []
+
+
+LONG = " ".join(["word"] * FEWEST_WORDS)
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        (json.dumps({"answer": f"**{LONG}**\n\nmore"}), f"{LONG}** more"),
+        ("<think>So.</think>" + json.dumps({"answer": LONG}), LONG),
+        (f"```json\n{json.dumps({'answer': LONG})}\n```", LONG),
+        (f"Answer: {LONG}", LONG),
+        (f"{LONG}\nAnswer: it ends.", f"{LONG} Answer: it ends."),
+        (LONG, LONG),
+        (LONG.removesuffix(" word"), ""),
+        (json.dumps({"answer": LONG})[:-5], ""),
+        (json.dumps({"text": LONG}), ""),
+        ("", ""),
+    ],
+)
+def test_a_description_is_read_whole_or_not_at_all(reply, answer):
+    assert read_answer(reply) == answer
+    assert answer_problem(reply) == ("" if answer else NO_ANSWER)

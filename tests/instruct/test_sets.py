@@ -80,6 +80,34 @@ def test_n_takes_captioned_figures(corpus, tmp_path):
         align(corpus, tmp_path / "d", n=0)
 
 
+def test_by_domain_the_five_in_turn(corpus, tmp_path):
+    align(corpus, tmp_path / "a", n=8, by_domain=True)
+    kinds = {row["pair_id"]: row["modality"][0]["name"] for row in storage.read_rows(corpus) if row["modality"]}
+    taken = Counter(kinds[row["pair_id"]] for row in by_id(tmp_path / "a").values())
+    assert taken == {"ct": 2, "mri": 2, "histology": 2, "chest_xray": 2}
+    with pytest.raises(InputError, match="add -n"):
+        align(corpus, tmp_path / "b", by_domain=True)
+
+
+@pytest.mark.parametrize("by_domain", [False, True])
+def test_new_articles_push_old_figures_out_and_bring_none_in(tmp_path, by_domain):
+    old = figures("train", 0, 48)
+    for row in old:
+        row["single_plot"] = False  # the caption of a compound figure is an answer too
+    few = write_corpus(tmp_path / "few", [("train", old)])
+    many = write_corpus(tmp_path / "many", [("train", old[:20]), ("train", figures("train", 48, 60) + old[20:])])
+    align(few, tmp_path / "a", n=20, by_domain=by_domain)
+    align(many, tmp_path / "b", n=20, by_domain=by_domain)
+    align(many, tmp_path / "all")
+    before, after, every = (by_id(tmp_path / name) for name in ("a", "b", "all"))
+    still = after.keys() & {f"{row['pair_id']}_alignment" for row in old}
+    assert len(before) == len(after) == 20
+    assert 0 < len(still) < 20
+    assert still < before.keys()
+    assert all(before[key] == after[key] for key in still)
+    assert all(every[key] == row for key, row in before.items()), "the text of a record is its own"
+
+
 def test_the_template_asks_for_the_kind_once_in_its_words(corpus, tmp_path):
     generate_template(corpus, tmp_path / "set")
     kinds = {row["pair_id"]: [m["name"] for m in row["modality"]] for row in storage.read_rows(corpus)}

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from llavamed.instruct.price import Prices
 from llavamed.instruct.prompts import PROBLEM, Prompt
 from llavamed.instruct.teacher import generate
 from small_corpus import figure, figures, write_corpus
+from small_teacher import talk
 
 
 @pytest.fixture(autouse=True)
@@ -31,9 +31,6 @@ def quick(monkeypatch):
     monkeypatch.setattr(module, "BACKOFF", 0.001)
     monkeypatch.setattr(module, "LONGEST_BACKOFF", 0.05)
     monkeypatch.setenv(KEY, "sk-secret")
-
-
-SHAPES = ("pale", "dark", "rounded", "narrow", "broad", "bright", "grey", "smooth")
 
 
 @pytest.fixture
@@ -50,17 +47,6 @@ def corpus(tmp_path):
 def about(body):
     """What is said of the figure, after the four examples."""
     return body["messages"][9]["content"]
-
-
-def talk(body):
-    """A conversation that is the figure's own, by hash."""
-    name = sha256(json.dumps(body["messages"]).encode()).digest()
-    turns = []
-    for first, question in enumerate(("What lies at the top?", "And in the middle?", "What is seen at the bottom?")):
-        shape, shade, side = (SHAPES[name[first + 3 * i] % 8] for i in range(3))
-        seen = [f"There is a {shape} area.", f"A {shade} line runs beside it.", f"Its border on the left is {side}."]
-        turns.append({"question": question, "answer": " ".join(seen[: 1 + name[first] % 3])})
-    return json.dumps({"turns": turns})
 
 
 def write(server, corpus, folder, n=None, **more):
@@ -83,7 +69,7 @@ def test_every_figure_is_kept_or_excluded_once(corpus, tmp_path):
         assert row["split"] == figures[pair]["split"]
         assert row["image"] == figures[pair]["image"]
         assert (row["id"], row["teacher"]) == (f"{pair}_instruct_im", "m")
-        assert row["prompt_hash"] == Prompt(True).hash
+        assert row["prompt_hash"] == Prompt(bool(figures[pair]["in_text_mention"])).hash
         assert [part["from"] for part in row["conversations"]] == ["human", "gpt"] * 3
         assert row["conversations"][0]["value"] == "<image>\nWhat lies at the top?"
     assert "did not\nsee the picture" in (tmp_path / "set/README.md").read_text()
@@ -91,6 +77,32 @@ def test_every_figure_is_kept_or_excluded_once(corpus, tmp_path):
     assert (model["name"], model["version"], model["prompt_hash"]) == ("m", "m", Prompt(True).hash)
     everything = b"".join(path.read_bytes() for path in (tmp_path / "set").rglob("*") if path.is_file())
     assert b"sk-secret" not in everything
+
+
+def test_with_mentions_the_same_figures(corpus, tmp_path):
+    with ChatServer(talk) as server:
+        write(server, corpus, tmp_path / "plain", n=30)
+        plain = server.bodies()
+        server.log.clear()
+        write(server, corpus, tmp_path / "im", n=30, mentions=True)
+    assert rows(tmp_path / "plain").keys() == rows(tmp_path / "im").keys()
+    uncited = {pair for pair, row in rows(tmp_path / "im").items() if row["prompt_hash"] == Prompt(False).hash}
+    assert uncited == {pair for pair, row in rows(corpus).items() if pair in rows(tmp_path / "im")
+                       and not row["in_text_mention"]}  # fmt: skip
+    assert len(set(plain) & set(server.bodies())) == len(uncited) > 0, "asked about as without mentions"
+
+
+def test_none_of_an_evaluation_set_and_still_as_many(corpus, tmp_path):
+    with ChatServer(talk) as server:
+        write(server, corpus, tmp_path / "all", n=20)
+        named = [{"pair_id": pair} for pair in list(rows(tmp_path / "all"))[::4]]
+        (tmp_path / "chat.jsonl").write_text("".join(json.dumps(record) + "\n" for record in named))
+        result = write(server, corpus, tmp_path / "set", n=20, against=[tmp_path / "chat.jsonl"])
+    kept, excluded = rows(tmp_path / "set"), rows(tmp_path / "set", "excluded")
+    assert len(kept) == 20
+    assert {pair for pair, row in excluded.items() if row["reason"] == "in_test_set"} == {r["pair_id"] for r in named}
+    assert result["conversations"]["excluded"]["in_test_set"] == 5
+    assert len(kept.keys() & rows(tmp_path / "all").keys()) == 15
 
 
 def test_turns_that_break_a_rule_are_left_out_and_told(corpus, tmp_path):

@@ -3,21 +3,50 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llavamed.cli.options import CORES, AsJson, Force, Output, Quiet, Seed, Workers, hush, show
 from llavamed.errors import InputError
 
+if TYPE_CHECKING:
+    from llavamed.endpoint import Endpoint
+
 instruct = typer.Typer(no_args_is_help=True, help="Figures to conversations.")
+
+Corpus = Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus.")]
+Against = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="SET",
+        help="An evaluation set whose figures must not be in it: images, Parquet, JSON with pair_id, or a folder of "
+        "such. Repeatable.",
+        show_default=False,
+    ),
+]
+Model = Annotated[str | None, typer.Option(help="The teacher's name on its server.", show_default=False)]
+PerArticle = Annotated[int, typer.Option(min=1, help="At most so many figures of an article.")]
+Compound = Annotated[bool, typer.Option("--compound", help="Figures of several panels too.")]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer; more for a teacher that reasons.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Answers asked for at once.")]
+Timeout = Annotated[float, typer.Option(min=1, help="Seconds to wait for one.")]
+Rpm = Annotated[float | None, typer.Option(min=0.001, help="Requests a minute.", show_default="no limit")]
+Tpm = Annotated[float | None, typer.Option(min=1, help="Tokens a minute.", show_default="no limit")]
+PriceIn = Annotated[float | None, typer.Option(min=0, help="Of a million tokens sent.", show_default=False)]
+PriceOut = Annotated[float | None, typer.Option(min=0, help="Of a million tokens received.", show_default=False)]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Ask about 32 figures, estimate the rest, show three prompts, stop.")
+]
 
 
 @instruct.command("align")
 def instruct_align(
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus.")],
+    corpus: Corpus,
     output: Output,
     n: Annotated[int | None, typer.Option("-n", min=1, help="At most so many figures.", show_default="all")] = None,
+    by_domain: Annotated[bool, typer.Option("--by-domain", help="Of -n, the five domains in turn.")] = False,
+    against: Against = None,
     seed: Seed = 0,
     workers: Workers = CORES,
     force: Force = False,
@@ -27,16 +56,21 @@ def instruct_align(
     """Make the alignment set: "describe this image", answered by the caption.
 
     Example: `llavamed instruct align corpus -o alignment`
+
+    Example: `llavamed instruct align corpus -o alignment -n 500000 --by-domain --against vqa_rad`
     """
     from llavamed.instruct.align import align
 
     hush(quiet)
-    show(align(corpus, output, n=n, seed=seed, workers=workers, force=force), as_json)
+    result = align(
+        corpus, output, n=n, by_domain=by_domain, against=against or (), seed=seed, workers=workers, force=force
+    )
+    show(result, as_json)
 
 
 @instruct.command("generate")
 def instruct_generate(
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus.")],
+    corpus: Corpus,
     output: Output,
     teacher: Annotated[
         str,
@@ -45,28 +79,25 @@ def instruct_generate(
             help="An OpenAI-compatible server (key: OPENAI_API_KEY); a small model here; rules, no language model.",
         ),
     ] = "template",
-    model: Annotated[str | None, typer.Option(help="The teacher's name on its server.", show_default=False)] = None,
+    model: Model = None,
     inline_mentions: Annotated[
         bool, typer.Option("--inline-mentions", help="It reads the sentences that cite the figure too.")
     ] = False,
     n: Annotated[
         int | None, typer.Option("-n", min=1, help="So many figures, the five domains in turn.", show_default="all")
     ] = None,
+    against: Against = None,
     seed: Seed = 0,
-    per_article: Annotated[int, typer.Option(min=1, help="At most so many figures of an article.")] = 4,
-    compound: Annotated[bool, typer.Option("--compound", help="Figures of several panels too.")] = False,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer; more for a teacher that reasons.")] = 1024,
-    concurrency: Annotated[int, typer.Option(min=1, help="Answers asked for at once.")] = 8,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for one.")] = 300,
-    rpm: Annotated[float | None, typer.Option(min=0.001, help="Requests a minute.", show_default="no limit")] = None,
-    tpm: Annotated[float | None, typer.Option(min=1, help="Tokens a minute.", show_default="no limit")] = None,
-    price_in: Annotated[float | None, typer.Option(min=0, help="Of a million tokens sent.", show_default=False)] = None,
-    price_out: Annotated[
-        float | None, typer.Option(min=0, help="Of a million tokens received.", show_default=False)
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Ask about 32 figures, estimate the rest, show three prompts, stop.")
-    ] = False,
+    per_article: PerArticle = 4,
+    compound: Compound = False,
+    max_tokens: MaxTokens = 1024,
+    concurrency: Concurrency = 8,
+    timeout: Timeout = 300,
+    rpm: Rpm = None,
+    tpm: Tpm = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    dry_run: DryRun = False,
     workers: Workers = CORES,
     force: Force = False,
     as_json: AsJson = False,
@@ -74,32 +105,102 @@ def instruct_generate(
 ) -> None:
     """Write conversations about figures.
 
-    Example: `llavamed instruct generate corpus --teacher https://api.openai.com/v1 --model NAME -o out`
+    Example: `llavamed instruct generate corpus --teacher https://api.openai.com/v1 --model NAME -n 10000 -o 10k`
+
+    Example: `llavamed instruct generate corpus --teacher URL --model NAME -n 60000 --inline-mentions -o 60k-im
+    --against vqa_rad --against qa50.jsonl`
     """
     hush(quiet)
     if teacher == "template":
         from llavamed.instruct.template import generate_template
 
-        if model or inline_mentions or n or dry_run:
-            raise InputError("--teacher template asks nobody: leave --model, --inline-mentions, -n and --dry-run out")
+        if model or inline_mentions or n or dry_run or against:
+            raise InputError(
+                "--teacher template asks nobody: leave --model, --inline-mentions, -n, --against and --dry-run out"
+            )
         show(generate_template(corpus, output, seed=seed, workers=workers, force=force), as_json)
         return
-    from llavamed.endpoint import Endpoint
     from llavamed.instruct.draw import Wanted
     from llavamed.instruct.price import Prices
     from llavamed.instruct.teacher import generate
 
+    with _endpoint(teacher, model, (concurrency, timeout, rpm, tpm), "URL of a server, local or template") as endpoint:
+        result = generate(
+            corpus, output, endpoint, mentions=inline_mentions, wanted=Wanted(n, seed, per_article, compound),
+            against=against or (), max_tokens=max_tokens, prices=Prices(price_in, price_out), dry_run=dry_run,
+            workers=workers, force=force,
+        )  # fmt: skip
+    _show_asked(result, as_json)
+
+
+@instruct.command("evaluation")
+def instruct_evaluation(
+    corpus: Corpus,
+    output: Output,
+    teacher: Annotated[
+        str,
+        typer.Option(
+            metavar="URL|local", help="An OpenAI-compatible server (key: OPENAI_API_KEY); a small model here."
+        ),
+    ],
+    model: Model = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="So many figures, the five domains in turn.")] = 50,
+    split: Annotated[str, typer.Option(help="The split that they are of.")] = "test",
+    against: Against = None,
+    seed: Seed = 0,
+    per_article: PerArticle = 1,
+    compound: Compound = False,
+    max_tokens: MaxTokens = 1024,
+    concurrency: Concurrency = 8,
+    timeout: Timeout = 300,
+    rpm: Rpm = None,
+    tpm: Tpm = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    dry_run: DryRun = False,
+    workers: Workers = CORES,
+    force: Force = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write an evaluation set: held-out figures, questions about them, the teacher's answers as reference.
+
+    Example: `llavamed instruct evaluation corpus -o chat50 --teacher https://api.openai.com/v1 --model NAME`
+
+    Then: `llavamed evaluate chat answers.jsonl --questions chat50/data/questions.jsonl --judge URL --model NAME -o out`
+    """
+    from llavamed.instruct.draw import Wanted
+    from llavamed.instruct.evaluation_set import make_evaluation_set
+    from llavamed.instruct.price import Prices
+
+    hush(quiet)
+    with _endpoint(teacher, model, (concurrency, timeout, rpm, tpm), "URL of a server, or local") as endpoint:
+        result = make_evaluation_set(
+            corpus, output, endpoint, wanted=Wanted(n, seed, per_article, compound, split=split),
+            against=against or (), max_tokens=max_tokens, prices=Prices(price_in, price_out), dry_run=dry_run,
+            workers=workers, force=force,
+        )  # fmt: skip
+    _show_asked(result, as_json)
+
+
+@contextmanager
+def _endpoint(
+    teacher: str, model: str | None, limits: tuple[int, float, float | None, float | None], known: str
+) -> Iterator["Endpoint"]:
+    """Where the teacher is asked. `limits`: how many at once, seconds to wait, requests and tokens a minute."""
+    from llavamed.endpoint import Endpoint
+
     if teacher != "local" and "://" not in teacher:
-        raise InputError(f"--teacher {teacher} is unknown: name the URL of a server, local or template")
+        raise InputError(f"--teacher {teacher} is unknown: name the {known}")
     if (model is None) == (teacher != "local"):
         raise InputError("--model NAME: what the teacher is called on its server (local has but one)")
-    at_once = 1 if teacher == "local" else concurrency
+    at_once, seconds, requests, tokens = limits
     with _server(teacher, model or "") as (url, name):
-        result = generate(
-            corpus, output, Endpoint(url, name, at_once, timeout, rpm, tpm), mentions=inline_mentions,
-            wanted=Wanted(n, seed, per_article, compound), max_tokens=max_tokens, prices=Prices(price_in, price_out),
-            dry_run=dry_run, force=force,
-        )  # fmt: skip
+        yield Endpoint(url, name, 1 if teacher == "local" else at_once, seconds, requests, tokens)
+
+
+def _show_asked(result: dict[str, Any], as_json: bool) -> None:
+    """The result of a step that asks a teacher; of a dry run the prompts before it."""
     if not as_json:
         for number, messages in enumerate(result.pop("prompts", []), 1):
             for message in messages:

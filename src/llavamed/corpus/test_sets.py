@@ -124,7 +124,7 @@ def _pictures(name: str, path: Path) -> Iterator[tuple[str, bytes]]:
         return
     try:
         with pq.ParquetFile(path) as file:
-            columns = [field.name for field in file.schema_arrow if _holds_bytes(field.type)]
+            columns = [field.name for field in file.schema_arrow if holds_bytes(field.type)]
             row = 0
             for batch in file.iter_batches(batch_size=storage.ROWS_IN_GROUP, columns=columns):
                 for record in batch.to_pylist():
@@ -137,7 +137,8 @@ def _pictures(name: str, path: Path) -> Iterator[tuple[str, bytes]]:
         raise InputError(f"{path} is no Parquet file ({str(error).splitlines()[0]})") from None
 
 
-def _holds_bytes(kind: pa.DataType) -> bool:
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Whether a column of that type may hold pictures: structs with `bytes`, or bytes alone."""
     if pa.types.is_struct(kind):
-        return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
+        return any(field.name == "bytes" and holds_bytes(field.type) for field in kind)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

@@ -1,7 +1,7 @@
 """What a set of conversations will take, in tokens and money, from what a sample of it took."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 
 from llavamed.endpoint import Outcome, Request
 from llavamed.storage import Json
@@ -32,6 +32,9 @@ class Estimate:
     sample: int
     prompt: int
     completion: int
+
+    def __add__(self, other: "Estimate") -> "Estimate":
+        return Estimate(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
     def describe(self, prices: Prices) -> Json:
         """As a result shows it; `price` where prices were stated."""

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from time import time
 
@@ -62,19 +63,19 @@ def error_of(content: bytes) -> dict[str, str]:
         said = {"message": found} if isinstance(found, str) else dict(found)
     except (ValueError, TypeError, AttributeError):
         said = {"message": text}
-    error = {name: str(said.get(name) or "") for name in ("message", "code", "type", "param")}
-    message, key = " ".join(error["message"].split())[:300], account()
-    return error | {"message": message.replace(key, "***") if key else message}
+    said["message"] = said.get("message") or text  # such as FastAPI's {"detail": [...]}
+    error = {name: " ".join(str(said.get(name) or "").split()) for name in ("message", "code", "type", "param")}
+    key = account()
+    message = error["message"].replace(key, "***") if key else error["message"]
+    return error | {"message": message[:300]}
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds to wait, as Retry-After has them: a number, or a date. 0: not said."""
-    value = headers.get("retry-after", "")
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
-    except ValueError:
-        return 0.0
+    """Seconds to wait, as Retry-After has them, a number or a date, or retry-after-ms (OpenAI, Azure). 0: not said."""
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        with suppress(ValueError):
+            if (wait := float(headers.get(name, "")) / unit) > 0:
+                return wait
+    with suppress(ValueError):
+        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time())
+    return 0.0

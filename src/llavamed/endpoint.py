@@ -11,7 +11,6 @@ import json
 import random
 import re
 from collections.abc import Callable, Collection, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,7 +22,7 @@ from llavamed.console import console, progress
 from llavamed.errors import InputError, Unfinished
 from llavamed.journal import Journal
 from llavamed.pace import Pace, now
-from llavamed.post import Poster, Reply
+from llavamed.post import Post, Reply, poster
 from llavamed.storage import Json
 from llavamed.wire import KEY, Refused, account, error_of, estimate, read, retry_after
 
@@ -211,13 +210,14 @@ async def _ask_all(
         return
     key, kind = account(), "application/json"
     headers = {"Content-Type": kind, "Accept": kind, "User-Agent": f"llavamed/{__version__}"}
-    poster = Poster(f"{endpoint.base}/chat/completions", headers | ({"Authorization": f"Bearer {key}"} if key else {}))
-    with progress(label, len(requests), "answers", done=done) as advance, closing(poster):
-        run = _Run(endpoint, poster, book, check, advance)
-        left = waiting((lambda: None) if counted else advance)
-        await run.work(islice(left, 1))  # the first alone: a wrong call is seen at once
-        await asyncio.gather(*(run.work(left) for _ in range(endpoint.concurrency)))
-        await run.finish()
+    headers |= {"Authorization": f"Bearer {key}"} if key else {}
+    with progress(label, len(requests), "answers", done=done) as advance:
+        async with poster(f"{endpoint.base}/chat/completions", headers, endpoint.timeout) as post:
+            run = _Run(endpoint, post, book, check, advance)
+            left = waiting((lambda: None) if counted else advance)
+            await run.work(islice(left, 1))  # the first alone: a wrong call is seen at once
+            await asyncio.gather(*(run.work(left) for _ in range(endpoint.concurrency)))
+            await run.finish()
 
 
 class _Again(Exception):
@@ -239,14 +239,9 @@ class _Run:
     """The requests of one run: what they share is how the server behaves."""
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        poster: Poster,
-        book: Journal,
-        check: Callable[[str], str],
-        advance: Callable[..., None],
+        self, endpoint: Endpoint, post: Post, book: Journal, check: Callable[[str], str], advance: Callable[..., None]
     ) -> None:
-        self.endpoint, self.poster, self.book, self.check, self.advance = endpoint, poster, book, check, advance
+        self.endpoint, self.post, self.book, self.check, self.advance = endpoint, post, book, check, advance
         self.answered = len(book) > 0
         self.reached = False
         self.without: set[str] = set()
@@ -332,8 +327,7 @@ class _Run:
     async def _post(self, step: _Step) -> Json:
         """Raises Refused, _Again; InputError, Unfinished: no request can be answered."""
         try:
-            async with asyncio.timeout(self.endpoint.timeout):
-                reply = await self.poster.post(self._text(step).encode())
+            reply = await self.post(self._text(step).encode())
             self.reached = True
             if reply.status >= 300:
                 return await self._status(reply, step)

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from llavamed.corpus.schema import SPLITS
 
 
-def dataset_card(title: str, text: str, splits: Iterable[str]) -> str:
-    """A data set's card. `splits`: those that have a file `data/SPLIT-*.parquet`; only these are loaded."""
+def dataset_card(title: str, text: str, splits: Iterable[str], file: str = "data/{}-*.parquet") -> str:
+    """A data set's card. `splits`: those that have a `file`; only these are loaded."""
     present = set(splits)
-    files = [f"  - split: {name}\n    path: data/{name}-*.parquet\n" for name in SPLITS if name in present]
+    files = [f"  - split: {name}\n    path: {file.format(name)}\n" for name in SPLITS if name in present]
     configs = "configs:\n- config_name: default\n  data_files:\n" + "".join(files) if files else ""
     return f"---\npretty_name: {json.dumps(title)}\n{configs}---\n# {title}\n\n{text.strip()}\n"

@@ -11,8 +11,8 @@ from packages import pixels
 
 from llavamed import storage
 from llavamed.corpus.build import build
-from llavamed.corpus.sources import llava
-from llavamed.corpus.sources.llava import _elements
+from llavamed.corpus.sources import llava, spans
+from llavamed.corpus.sources.spans import _elements
 from llavamed.errors import InputError
 
 
@@ -136,7 +136,7 @@ def test_parts_give_the_same_as_one(tmp_path, monkeypatch):
     lines = [record(10001 + n) for n in range(20)]
     path = write(tmp_path / "in", "x.json", lines, [f"{line['pair_id']}.jpg" for line in lines])
     whole = build([path], tmp_path / "one")
-    monkeypatch.setattr(llava, "PART", 3)
+    monkeypatch.setattr(spans, "PART", 3)
     assert [item.figures for item in llava.list_items(path)[0]] == [3] * 6 + [2]
     assert build([path], tmp_path / "two", workers=2)["hash"] == whole["hash"]
     assert whole["figures"]["kept"] == 20

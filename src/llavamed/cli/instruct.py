@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -241,6 +241,66 @@ def instruct_clean(
 
     hush(quiet)
     show(clean_set(folder, output, corpus=corpus, workers=workers, force=force), as_json)
+
+
+@instruct.command("import")
+def instruct_import(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="LLaVA's JSON, messages, or a published evaluation.")],
+    output: Output,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Its pictures.", show_default="beside the file")
+    ] = None,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Read no pictures (no training on it).")] = False,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="train, validation, test; article: by a hash of it.", show_default="as the file is for"
+        ),
+    ] = None,
+    teacher: Annotated[str, typer.Option(help="Who wrote the answers.", show_default="not known")] = "",
+    max_side: Annotated[int, typer.Option(min=1, help="Longest side of a picture in pixels.")] = 1024,
+    workers: Workers = CORES,
+    force: Force = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read conversations from a file of another tool.
+
+    Example: `llavamed instruct import llava.json --images pictures -o conversations`
+    """
+    from llavamed.instruct.formats.bring_in import import_set
+
+    hush(quiet)
+    if images and no_images:
+        raise InputError("--images and --no-images: name one of them")
+    result = import_set(
+        file, output, beside=images, pictures=not no_images, split=split, teacher=teacher, max_side=max_side,
+        workers=workers, force=force,
+    )  # fmt: skip
+    show(result, as_json)
+
+
+@instruct.command("export")
+def instruct_export(
+    folder: Annotated[Path, typer.Argument(metavar="SET", help="Conversations.")],
+    output: Output,
+    form: Annotated[
+        Literal["llava", "messages"] | None,
+        typer.Option("--format", help="messages: for TRL and LLaMA-Factory.", show_default="as imported, else llava"),
+    ] = None,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Write no pictures.")] = False,
+    force: Force = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write conversations as files that other tools read.
+
+    Example: `llavamed instruct export conversations --format messages -o for-trl`
+    """
+    from llavamed.instruct.formats.hand_out import export_set
+
+    hush(quiet)
+    show(export_set(folder, output, form=form, pictures=not no_images, force=force), as_json)
 
 
 @instruct.command("show")

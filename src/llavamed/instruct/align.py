@@ -70,5 +70,10 @@ def write_one(figure: Json, *, questions: dict[str, list[str]], seed: int, drawn
     """The figure's single turn. Raises Excluded where it has no caption or is not drawn."""
     drawn.check(figure, wanted)
     caption = " ".join(figure["fig_caption"].split())
+    return [(question_of(caption, figure["pair_id"], questions, seed), caption)]
+
+
+def question_of(caption: str, pair_id: str, questions: dict[str, list[str]], seed: int) -> str:
+    """What asks for a figure's description, in words that its id decides."""
     length = "brief" if len(caption.split()) < BRIEF_WORDS else "detailed"
-    return [(draw(questions[length], seed, figure["pair_id"]), caption)]
+    return draw(questions[length], seed, pair_id)

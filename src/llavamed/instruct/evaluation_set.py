@@ -21,6 +21,7 @@ from llavamed.errors import InputError
 from llavamed.instruct.asking import Asked, ask_teacher, journal_of
 from llavamed.instruct.draw import Wanted
 from llavamed.instruct.price import Prices
+from llavamed.instruct.formats.chat_eval import question_record
 from llavamed.instruct.prompts import Description, Prompt, answer_problem, problem, read_answer, read_turns
 from llavamed.instruct.schema import CONVERSATIONS
 from llavamed.instruct.teacher import choose, clean, settings_of, told_of
@@ -148,20 +149,6 @@ def write_questions(folder: Path) -> None:
 
 def questions_of(row: Json, image: str) -> list[Json]:
     """The questions of a record as published; ids are those that `evaluate vqa` gives to its answers."""
-    said = [part["value"].removeprefix("<image>\n") for part in row["conversations"]]
-    turns = zip(said[::2], said[1::2], row["types"], strict=True)
-    return [
-        {
-            "question_id": f"{row['id']}-{number}",
-            "image": image,
-            "pair_id": row["pair_id"],
-            "text": f"{question}\n<image>",
-            "gpt4_answer": answer,
-            "fig_caption": row["fig_caption"],
-            "in_text_mention": [{"tokens": text, "entities": []} for text in row["in_text_mention"] or []],
-            "domain": row["domain"],
-            "type": kind,
-            "fig_label": row["fig_label"],
-        }
-        for number, (question, answer, kind) in enumerate(turns)
-    ]
+    said = [part["value"] for part in row["conversations"]]
+    turns = enumerate(zip(said[::2], said[1::2], row["types"], strict=True))
+    return [question_record(f"{row['id']}-{number}", row, image, *turn) for number, turn in turns]

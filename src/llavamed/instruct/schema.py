@@ -17,10 +17,13 @@ CONVERSATIONS = with_features(
             ("teacher", pa.string()),
             ("prompt_hash", pa.string()),
             ("split", pa.string()),
+            ("record", pa.string()),  # of an imported row: what its record had besides, as JSON (formats/layout.py)
         ]
     )
 )
 EXCLUDED = pa.schema([(name, pa.string()) for name in ("id", "pair_id", "split", "source", "reason", "detail")])
+# A record that could not be imported is there whole, as text.
+NOT_IMPORTED = EXCLUDED.append(pa.field("record", pa.string()))
 # What cleaning leaves out: a turn, or a conversation (`turn` is empty) of which no turn is left.
 DROPPED = pa.schema(
     [

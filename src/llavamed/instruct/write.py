@@ -148,7 +148,7 @@ def write_set(
     if clean:
         turns, dropped = whole.get("turns", 0), facts.get("dropped", {})
         counts["turns"] = {"in": turns + sum(dropped.values()), "kept": turns, "excluded": dropped}
-    card = dataset_card(f"Conversations: {job.settings['set']}", f"{text}\n\n{_table(splits)}", splits)
+    card = dataset_card(f"Conversations: {job.settings['set']}", f"{text}\n\n{splits_table(splits)}", splits)
     histograms = whole.get("histograms", {}) | {"split": {name: s["conversations"] for name, s in splits.items()}}
     return artifact.publish(job, counts=counts, histograms=histograms, models=models, card=card, splits=splits, **more)
 
@@ -201,7 +201,7 @@ def _write_shard(
                 continue
             record |= {"image": pictures[row], "domain": figure["domain"], "conversations": _said(turns), **by}
             tables.setdefault(f"data/{figure['split']}", []).append(record)
-            facts = artifact.add(facts, {"splits": {figure["split"]: _count(figure, turns)}})
+            facts = artifact.add(facts, {"splits": {figure["split"]: count(figure, turns)}})
     return tables, facts
 
 
@@ -220,7 +220,8 @@ def _said(turns: Turns) -> list[Json]:
     return said
 
 
-def _count(figure: Json, turns: Turns) -> Json:
+def count(figure: Json, turns: Turns) -> Json:
+    """What one conversation adds to the counts of its split. `figure`: `modality` and HISTOGRAMS."""
     text = [part for turn in turns for part in turn]
     first = figure["modality"][0]["name"] if figure["modality"] else "unknown"  # as the corpus counts them
     values = {"modality": first, **{key: str(figure[key] or "unknown") for key in HISTOGRAMS}}
@@ -233,7 +234,8 @@ def _count(figure: Json, turns: Turns) -> Json:
     }
 
 
-def _table(splits: Json) -> str:
+def splits_table(splits: Json) -> str:
+    """What a card says of the splits."""
     lines = ["| split | conversations | turns | words |", "| --- | ---: | ---: | ---: |"]
     for name in (split for split in SPLITS if split in splits):
         s = splits[name]

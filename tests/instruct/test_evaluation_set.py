@@ -87,7 +87,7 @@ def test_questions_of_held_out_figures_in_the_published_layout(corpus, tmp_path)
         figure = figures[line["pair_id"]]
         assert (tmp_path / "set/data/images" / line["image"]).read_bytes() == figure["image"]["bytes"]
         assert (line["fig_caption"], line["fig_label"]) == (figure["fig_caption"], figure["fig_label"])
-        assert [mention["tokens"] for mention in line["in_text_mention"]] == (figure["in_text_mention"] or [])
+        assert [mention["tokens"] for mention in line["in_text_mention"] or []] == (figure["in_text_mention"] or [])
         assert line["domain"] == figure["domain"]
         assert line["text"].endswith("\n<image>")
         described = line["text"] == f"{Description().question(figure)}\n<image>"

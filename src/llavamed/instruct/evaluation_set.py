@@ -20,8 +20,8 @@ from llavamed.endpoint import Endpoint
 from llavamed.errors import InputError
 from llavamed.instruct.asking import Asked, ask_teacher, journal_of
 from llavamed.instruct.draw import Wanted
-from llavamed.instruct.price import Prices
 from llavamed.instruct.formats.chat_eval import question_record
+from llavamed.instruct.price import Prices
 from llavamed.instruct.prompts import Description, Prompt, answer_problem, problem, read_answer, read_turns
 from llavamed.instruct.schema import CONVERSATIONS
 from llavamed.instruct.teacher import choose, clean, settings_of, told_of

@@ -99,6 +99,16 @@ def test_questions_of_held_out_figures_in_the_published_layout(corpus, tmp_path)
     assert [model["prompt_hash"] for model in models] == [Prompt(True).hash, Description().hash]
 
 
+def test_load_dataset_shows_its_questions_with_their_types(corpus, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    with ChatServer(teach) as server:
+        make(server, corpus, tmp_path / "set", n=2)
+    loaded = datasets.load_dataset(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"))
+    assert {name: len(part) for name, part in loaded.items()} == {"test": 2}
+    assert loaded["test"][0]["types"] == [CONVERSATION] * 3 + [DESCRIPTION]
+    assert loaded["test"][0]["image"].size == (64, 64)
+
+
 def test_a_dry_run_and_what_it_will_cost(corpus, tmp_path):
     with ChatServer(teach) as server:
         told = make(server, corpus, tmp_path / "set", n=40, dry_run=True)
@@ -154,6 +164,10 @@ def test_the_command_and_wrong_calls(corpus, tmp_path):
     assert isinstance(CliRunner().invoke(app, call).exception, InputError), "no --model"
     wrong = CliRunner().invoke(app, [*call, "--model", "m", "--split", "held-out"])
     assert "train, validation, test" in str(wrong.exception)
+    call[call.index("-o") + 1] = str(tmp_path / "other")
+    none = CliRunner().invoke(app, [*call, "--model", "m", "--split", "validation"])
+    assert "no figure to ask about" in str(none.exception)
+    assert not (tmp_path / "other").exists()
 
 
 def verdict(body):

@@ -94,8 +94,8 @@ def ask_teacher(
     journal = journal_of(job.folder)
     try:
         if not any(map(len, asked)):
-            raise InputError(f"{asked[0].choice.corpus} has no figure to ask about: a caption and one plot each, or "
-                             "--compound")  # fmt: skip
+            raise InputError(f"{asked[0].choice.corpus} has no figure to ask about: it needs a caption, one plot (or "
+                             "--compound), with -n one of the five domains, and to be of the --split")  # fmt: skip
         estimate = sum((_sample(journal, endpoint, one, prices) for one in asked), Estimate(0, 0, 0, 0))
         _say(estimate, prices)
         if dry_run:

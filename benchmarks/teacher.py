@@ -23,7 +23,7 @@ from typing import Any
 
 DELAY, CONCURRENCY = 0.2, 64
 SHARD = 256
-WORDS = "axial section of the liver with a pale rounded lesion beside a vessel and bright rim".split()
+WORDS = "axial section of the liver with a pale rounded lesion beside a vessel and bright rim".split()  # noqa: SIM905
 
 
 def make_corpus(folder: Path, records: int) -> None:
@@ -117,7 +117,13 @@ def main() -> None:
         print(json.dumps(runs[-1]), flush=True)
     if options.json:
         machine = {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
-        found = {"date": str(date.today()), "machine": machine, "delay": DELAY, "concurrency": CONCURRENCY, "runs": runs}
+        found = {
+            "date": str(date.today()),
+            "machine": machine,
+            "delay": DELAY,
+            "concurrency": CONCURRENCY,
+            "runs": runs,
+        }
         options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 

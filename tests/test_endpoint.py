@@ -13,8 +13,9 @@ import pytest
 
 from chat_server import FAULTS, ChatServer, completion, said
 from llavamed import endpoint as module
-from llavamed.endpoint import KEY, Endpoint, Request, ask, text_and_picture
+from llavamed.endpoint import KEY, Endpoint, ask
 from llavamed.errors import InputError, Unfinished
+from llavamed.request import Request, text_and_picture
 
 
 @pytest.fixture(autouse=True)

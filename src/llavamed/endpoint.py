@@ -6,7 +6,6 @@ contacted: redirects are not followed.
 """
 
 import asyncio
-import hashlib
 import json
 import random
 import re
@@ -14,7 +13,6 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from llavamed import __version__
@@ -23,6 +21,7 @@ from llavamed.errors import InputError, Unfinished
 from llavamed.journal import Journal
 from llavamed.pace import Pace, now
 from llavamed.post import Post, Reply, poster
+from llavamed.request import Outcome, Request, Step, next_step
 from llavamed.storage import Json
 from llavamed.wire import KEY, Refused, account, error_of, estimate, read, retry_after
 
@@ -32,7 +31,6 @@ BACKOFF, LONGEST_BACKOFF = 0.5, 60.0  # seconds, doubled each time, jittered by 
 LONGEST_WAIT = 900.0  # seconds of Retry-After that are waited for
 LOST_IN_A_ROW = 5  # requests without an answer after all tries: the server is down
 REFUSED_AT_FIRST = 16  # requests refused before any is answered: the fault is not theirs
-REMINDERS = 2  # to a model whose answer cannot be read
 # What a server may not take. `max_tokens` has another name where it is not.
 _OPTIONAL = ("response_format", "temperature", "max_tokens")
 _UNSUPPORTED = re.compile(r"support|unrecogni|unknown|not permitted|extra", re.IGNORECASE)
@@ -68,62 +66,6 @@ class Endpoint:
         return f"{parts.scheme}://{parts.netloc}{path or '/v1'}"
 
 
-@dataclass(frozen=True)
-class Request:
-    """One thing to ask. `messages`: as the chat API has them; pictures as data URLs. `schema`: of a JSON answer."""
-
-    id: str
-    messages: list[Json]
-    max_tokens: int
-    temperature: float = 0.0
-    schema: Json | None = None
-
-    def body(self, model: str) -> Json:
-        """What is sent."""
-        body = {"model": model, "messages": self.messages, "max_tokens": self.max_tokens}
-        body["temperature"] = self.temperature
-        if self.schema is not None:
-            form = {"name": "answer", "strict": True, "schema": self.schema}
-            body["response_format"] = {"type": "json_schema", "json_schema": form}
-        return body
-
-
-class _Step(NamedTuple):
-    """What is sent next: its key in the journal, the body, and the body as JSON."""
-
-    key: str
-    body: Json
-    text: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a request: `text` and, where it cannot be used, the reason.
-
-    `reason`: "", "refused" (by the server: `detail`) or "malformed" (still so after REMINDERS: `detail`).
-    `replies`: how often the model replied. `tokens`: of prompts and replies, as the server counts. `model`: its name
-    for itself. `without`: what it did not take.
-    """
-
-    id: str
-    text: str = ""
-    reason: str = ""
-    detail: str = ""
-    replies: int = 0
-    finish: str = ""
-    model: str = ""
-    tokens: tuple[int, int] = (0, 0)
-    without: tuple[str, ...] = ()
-
-
-def text_and_picture(text: str, picture: bytes, kind: str) -> list[Json]:
-    """The content of a message: `picture` (of the MIME type `kind`, such as image/png), then `text`."""
-    from base64 import b64encode
-
-    url = f"data:{kind};base64,{b64encode(picture).decode()}"
-    return [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]
-
-
 def ask(
     endpoint: Endpoint,
     requests: Collection[Request],
@@ -150,54 +92,18 @@ def _outcomes(
     model: str, requests: Collection[Request], book: Journal, check: Callable[[str], str]
 ) -> Iterator[Outcome]:
     for request in requests:
-        step, outcome = _next(request, model, book, check)
+        step, outcome = next_step(request, model, book, check)
         if step is None:
             yield outcome
     book.close()
 
 
-def outcome_of(request: Request, model: str, book: Journal, check: Callable[[str], str]) -> Outcome:
-    """What `book` holds of a request to `model`, as `ask` gives it; no `replies`: nothing."""
-    return _next(request, model, book, check)[1]
-
-
-def _next(request: Request, model: str, book: Journal, check: Callable[[str], str]) -> tuple[_Step | None, Outcome]:
-    """What is still to be sent for `request`, with its key (None: nothing), and its outcome so far."""
-    body = request.body(model)
-    outcome = Outcome(request.id)
-    prompt = completion = 0
-    while True:
-        text = json.dumps(body, sort_keys=True)
-        key = _key(request.id, text)
-        fact = book.get(key)
-        if fact is None:
-            return _Step(key, body, text), outcome
-        if "refused" in fact:
-            return None, Outcome(request.id, outcome.text, "refused", fact["refused"], outcome.replies)
-        prompt, completion = prompt + fact["tokens"][0], completion + fact["tokens"][1]
-        problem = check(fact["text"])
-        cut = " It was cut short: allow it more tokens." if problem and fact["finish"] == "length" else ""
-        outcome = Outcome(
-            request.id, fact["text"], "malformed" if problem else "", problem + cut, outcome.replies + 1,
-            fact["finish"], fact["model"], (prompt, completion), tuple(fact["without"]),
-        )  # fmt: skip
-        if not problem or outcome.replies > REMINDERS:
-            return None, outcome
-        told = {"role": "user", "content": f"That cannot be read: {problem} Answer again, in the form asked for."}
-        body = body | {"messages": [*body["messages"], {"role": "assistant", "content": fact["text"]}, told]}
-
-
-def _key(name: str, body: str) -> str:
-    """Of the JSON list of the request's id and its body."""
-    return hashlib.sha256(f"[{json.dumps(name)}, {body}]".encode()).hexdigest()[:32]
-
-
 async def _ask_all(
     endpoint: Endpoint, requests: Collection[Request], book: Journal, check: Callable[[str], str], label: str
 ) -> None:
-    def waiting(answered: Callable[[], None]) -> Iterator[tuple[Request, _Step]]:
+    def waiting(answered: Callable[[], None]) -> Iterator[tuple[Request, Step]]:
         for request in requests:
-            step = _next(request, endpoint.model, book, check)[0]
+            step = next_step(request, endpoint.model, book, check)[0]
             if step is None:
                 answered()
             else:
@@ -253,10 +159,10 @@ class _Run:
         self.tokens = Pace(endpoint.tokens_per_minute)
         self.used = self.guessed = 0.0  # tokens
 
-    async def work(self, requests: Iterator[tuple[Request, _Step]]) -> None:
+    async def work(self, requests: Iterator[tuple[Request, Step]]) -> None:
         """Ask one after another until there are none left."""
         for request, first in requests:
-            step: _Step | None = first
+            step: Step | None = first
             while step is not None:
                 try:
                     fact = await self._answer(step)
@@ -271,7 +177,7 @@ class _Run:
                 held, self.held = self.held, []
                 await self.book.record(*held, {"key": step.key, "id": request.id} | fact)
                 bad = self.check(fact["text"]) != ""
-                step = _next(request, self.endpoint.model, self.book, self.check)[0] if bad else None
+                step = next_step(request, self.endpoint.model, self.book, self.check)[0] if bad else None
             else:
                 self.advance()
 
@@ -298,7 +204,7 @@ class _Run:
         if not self.answered or self.lost_in_a_row >= LOST_IN_A_ROW:
             raise self._unfinished(self.trouble)
 
-    async def _answer(self, step: _Step) -> Json:
+    async def _answer(self, step: Step) -> Json:
         """Raises Refused; _Again: not after all tries."""
         attempt = 0
         while True:
@@ -324,7 +230,7 @@ class _Run:
         """What it may take, by what the requests so far took."""
         return estimate(body) * (self.used / self.guessed if self.used else 1)
 
-    async def _post(self, step: _Step) -> Json:
+    async def _post(self, step: Step) -> Json:
         """Raises Refused, _Again; InputError, Unfinished: no request can be answered."""
         try:
             reply = await self.post(self._text(step).encode())
@@ -348,7 +254,7 @@ class _Run:
         self.used, self.guessed = self.used + sum(fact["tokens"]), self.guessed + estimate(step.body)
         return fact | {"without": sorted(self.without)}
 
-    def _text(self, step: _Step) -> str:
+    def _text(self, step: Step) -> str:
         """What is sent: the body, but for what this server does not take."""
         if not self.without:
             return step.text
@@ -357,7 +263,7 @@ class _Run:
             sent["max_completion_tokens"] = step.body["max_tokens"]
         return json.dumps(sent)
 
-    async def _status(self, reply: Reply, step: _Step) -> Json:
+    async def _status(self, reply: Reply, step: Step) -> Json:
         """What to do about an answer with an error status."""
         status, error = reply.status, error_of(reply.body)
         said, code = error["message"], f"{error['code']} {error['type']}"

@@ -8,8 +8,9 @@ import pytest
 
 from chat_server import completion
 from llavamed import artifact, storage
-from llavamed.endpoint import Endpoint, Request, ask
+from llavamed.endpoint import Endpoint, ask
 from llavamed.evaluate.chat import evaluate_chat, recount
+from llavamed.request import Request
 from local_llm import local_llm
 
 pytestmark = pytest.mark.slow

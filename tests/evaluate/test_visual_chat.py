@@ -22,6 +22,7 @@ from llavamed.errors import InputError
 from llavamed.evaluate.chat import JOURNAL, evaluate_chat, recount
 from llavamed.evaluate.judge import MODEL_FIRST, ORDERS, REFERENCE_FIRST
 from llavamed.evaluate.relative import ALL, NAMES, marked, scores, table
+from llavamed.request import REMINDERS
 from llavamed.train.seen import SEEN, question_key
 
 N = 12
@@ -210,9 +211,9 @@ def test_malformed_verdicts_are_asked_for_again_then_reported(files):
 
     with ChatServer(reply) as server:
         result = judge(server, files)
-        assert len(server.log) == 2 * N + 2 * client.REMINDERS + 2
+        assert len(server.log) == 2 * N + 2 * REMINDERS + 2
         assert judge(server, files) == result
-        assert len(server.log) == 2 * N + 2 * client.REMINDERS + 2
+        assert len(server.log) == 2 * N + 2 * REMINDERS + 2
     assert (result["n"], result["of"], result["excluded"]) == (N - 2, N, {"malformed": 1, "refused": 1})
     left = {row["id"]: row for row in storage.read_rows(files / "out", "excluded")}
     assert left["3"]["reason"] == "malformed"

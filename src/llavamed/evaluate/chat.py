@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from llavamed import artifact, storage
 from llavamed.corpus.problem import Problem
-from llavamed.endpoint import Endpoint, Outcome, ask
+from llavamed.endpoint import Endpoint, ask
 from llavamed.errors import InputError
 from llavamed.evaluate import predictions
 from llavamed.evaluate.chat_questions import Left, read_questions, say, table_of
@@ -23,6 +23,7 @@ from llavamed.evaluate.judge import MARKS, ORDERS, PROMPT, REFERENCE_FIRST, Case
 from llavamed.evaluate.metrics import OPEN
 from llavamed.evaluate.questions import Question
 from llavamed.evaluate.relative import marked, scores
+from llavamed.request import Outcome
 from llavamed.storage import Json
 
 RULES = 1  # of reading verdicts: what is read by other rules is another artifact

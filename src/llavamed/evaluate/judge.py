@@ -9,7 +9,7 @@ from string import Template
 
 import yaml
 
-from llavamed.endpoint import Request
+from llavamed.request import Request
 from llavamed.storage import Json
 
 PROMPT = Path(__file__).with_name("judge.yaml")

@@ -15,8 +15,9 @@ from llavamed.console import console
 from llavamed.errors import InputError
 
 if TYPE_CHECKING:
-    from llavamed.endpoint import Endpoint, Request
+    from llavamed.endpoint import Endpoint
     from llavamed.evaluate.generate import Prompt
+    from llavamed.request import Request
 
 # What is known to take a mask of any shape and to keep all of the past. Others are asked by their own `generate`.
 PLAIN_LANGUAGE = ("llama", "mistral", "qwen2")
@@ -197,7 +198,7 @@ class _Requests(Collection["Request"]):
         return any(request == one for one in self)
 
     def __iter__(self) -> "Iterator[Request]":
-        from llavamed.endpoint import Request, text_and_picture
+        from llavamed.request import Request, text_and_picture
 
         for prompt in self.prompts:
             stream = BytesIO()

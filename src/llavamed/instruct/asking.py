@@ -12,7 +12,7 @@ from pathlib import Path
 
 from llavamed import artifact, storage
 from llavamed.console import console
-from llavamed.endpoint import Endpoint, Outcome, Request, ask, outcome_of
+from llavamed.endpoint import Endpoint, ask
 from llavamed.errors import InputError, Unfinished
 from llavamed.instruct import price
 from llavamed.instruct.draw import COLUMNS, Drawn, Wanted, read
@@ -20,6 +20,7 @@ from llavamed.instruct.price import Estimate, Prices
 from llavamed.instruct.prompts import COLUMNS as WORDS
 from llavamed.instruct.write import Excluded, place
 from llavamed.journal import Journal
+from llavamed.request import Outcome, Request, outcome_of
 from llavamed.storage import Json
 
 SHOWN = 3  # prompts, of a dry run

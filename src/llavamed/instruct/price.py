@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, astuple, dataclass
 
-from llavamed.endpoint import Outcome, Request
+from llavamed.request import Outcome, Request
 from llavamed.storage import Json
 
 SAMPLE = 32  # requests

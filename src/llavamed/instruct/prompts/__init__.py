@@ -12,8 +12,8 @@ import yaml
 
 from llavamed import storage
 from llavamed.corpus.schema import KINDS
-from llavamed.endpoint import Request
 from llavamed.instruct.write import Turns, draw, kind_of
+from llavamed.request import Request
 from llavamed.storage import Json
 
 COLUMNS = ["pair_id", "fig_caption", "in_text_mention", "modality", "single_plot"]

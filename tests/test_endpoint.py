@@ -173,6 +173,20 @@ def test_what_a_server_does_not_take_is_left_out(tmp_path):
     assert server.log[-1][0]["max_completion_tokens"] == 20
 
 
+def test_what_a_server_stops_taking_is_left_out_of_all_that_are_under_way(tmp_path):
+    def reply(body):
+        if "response_format" in body and said(body) != "question 0":
+            time.sleep(0.1)
+            return 400, {"error": {"message": "response_format is not supported"}}
+        return "fine"
+
+    with ChatServer(reply) as server:
+        found = answers(server, requests(9, schema={"type": "object"}), tmp_path / "j", concurrency=8)
+    assert [o.reason for o in found] == [""] * 9
+    assert found[0].without == ()
+    assert {o.without for o in found[1:]} == {("response_format",)}
+
+
 def test_a_malformed_answer_is_asked_for_again_with_a_reminder(tmp_path):
     def reply(body):
         number = int(body["messages"][0]["content"].split()[1])

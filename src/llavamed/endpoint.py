@@ -6,9 +6,7 @@ contacted: redirects are not followed.
 """
 
 import asyncio
-import json
 import random
-import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +21,7 @@ from llavamed.pace import Pace, now
 from llavamed.post import Post, Reply, poster
 from llavamed.request import Outcome, Request, Step, next_step
 from llavamed.storage import Json
-from llavamed.wire import KEY, Refused, account, error_of, estimate, read, retry_after
+from llavamed.wire import KEY, Refused, account, error_of, estimate, not_taken, read, retry_after
 
 TRIES = 12  # of one request, with what BACKOFF adds up to: about five minutes
 FEW_TRIES = 3  # where it may well be the wrong server
@@ -31,9 +29,6 @@ BACKOFF, LONGEST_BACKOFF = 0.5, 60.0  # seconds, doubled each time, jittered by 
 LONGEST_WAIT = 900.0  # seconds of Retry-After that are waited for
 LOST_IN_A_ROW = 5  # requests without an answer after all tries: the server is down
 REFUSED_AT_FIRST = 16  # requests refused before any is answered: the fault is not theirs
-# What a server may not take. `max_tokens` has another name where it is not.
-_OPTIONAL = ("response_format", "temperature", "max_tokens")
-_UNSUPPORTED = re.compile(r"support|unrecogni|unknown|not permitted|extra", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -232,11 +227,12 @@ class _Run:
 
     async def _post(self, step: Step) -> Json:
         """Raises Refused, _Again; InputError, Unfinished: no request can be answered."""
+        without = frozenset(self.without)
         try:
-            reply = await self.post(self._text(step).encode())
+            reply = await self.post(step.sent(without))
             self.reached = True
             if reply.status >= 300:
-                return await self._status(reply, step)
+                return await self._status(reply, step, without)
             fact = read(reply.body)
         except TimeoutError:
             why = f"no answer within {self.endpoint.timeout:g} s: allow it more time"
@@ -252,19 +248,10 @@ class _Run:
         guess = self._tokens(step.body)
         self.tokens.settle(sum(fact["tokens"]) - guess)
         self.used, self.guessed = self.used + sum(fact["tokens"]), self.guessed + estimate(step.body)
-        return fact | {"without": sorted(self.without)}
+        return fact | {"without": sorted(without)}
 
-    def _text(self, step: Step) -> str:
-        """What is sent: the body, but for what this server does not take."""
-        if not self.without:
-            return step.text
-        sent = {name: value for name, value in step.body.items() if name not in self.without}
-        if "max_tokens" in self.without:
-            sent["max_completion_tokens"] = step.body["max_tokens"]
-        return json.dumps(sent)
-
-    async def _status(self, reply: Reply, step: Step) -> Json:
-        """What to do about an answer with an error status."""
+    async def _status(self, reply: Reply, step: Step, without: frozenset[str]) -> Json:
+        """What to do about an answer with an error status to `step`, sent `without` some fields."""
         status, error = reply.status, error_of(reply.body)
         said, code = error["message"], f"{error['code']} {error['type']}"
         wait = retry_after(reply.headers)
@@ -281,12 +268,11 @@ class _Run:
             raise self._unfinished(f"{status} {said}: it asks to come back in {wait / 60:.0f} minutes")
         if status in (408, 409, 425, 429) or status >= 500:
             raise _Again(f"{status} {said}", wait)
-        for name in _OPTIONAL:
-            taken = name in step.body and name not in self.without
-            if taken and name in f"{error['param']} {said}" and _UNSUPPORTED.search(f"{code} {said}"):
+        if name := not_taken(error, step.body.keys() - without):
+            if name not in self.without:
                 self.without.add(name)
                 console.print(f"{self.endpoint.base} does not take {name}: left out", highlight=False, soft_wrap=True)
-                return await self._post(step)
+            return await self._post(step)
         raise Refused(f"{status} {said}")
 
     def _nothing_answered(self) -> InputError:

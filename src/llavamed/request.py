@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,6 +38,15 @@ class Step(NamedTuple):
     key: str
     body: Json
     text: str
+
+    def sent(self, without: Collection[str]) -> bytes:
+        """The body as JSON, but for the fields that the server does not take."""
+        if not without:
+            return self.text.encode()
+        body = {name: value for name, value in self.body.items() if name not in without}
+        if "max_tokens" in without:
+            body["max_completion_tokens"] = self.body["max_tokens"]  # its name for models that reason
+        return json.dumps(body).encode()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from time import time
@@ -11,6 +12,13 @@ from llavamed.errors import InputError
 from llavamed.storage import Json
 
 KEY = "OPENAI_API_KEY"
+# Fields that a server may not take, and the words by which its error speaks of them.
+_OPTIONAL = {
+    "response_format": r"response_format|json.schema|grammar",
+    "temperature": r"temperature",
+    "max_tokens": r"\bmax_tokens",
+}
+_UNSUPPORTED = r"n[o']t (\w+ )?support|unsupported|enabled only|unrecogni|unknown|not permitted|extra|failed to"
 
 
 class Refused(Exception):
@@ -68,6 +76,14 @@ def error_of(content: bytes) -> dict[str, str]:
     key = account()
     message = error["message"].replace(key, "***") if key else error["message"]
     return error | {"message": message[:300]}
+
+
+def not_taken(error: Mapping[str, str], sent: Collection[str]) -> str:
+    """Which of the fields that were `sent` is one that the server does not take, by what `error_of` gives; "": none."""
+    text = " ".join(error.values()).lower()
+    if not re.search(_UNSUPPORTED, text):
+        return ""
+    return next((name for name, words in _OPTIONAL.items() if name in sent and re.search(words, text)), "")
 
 
 def retry_after(headers: Mapping[str, str]) -> float:

@@ -64,6 +64,7 @@ def test_an_error_does_not_tell_the_key(monkeypatch):
         ),
         ("The provided JSON schema contains features not supported by xgrammar.", "response_format"),
         ("Failed to initialize samplers: failed to parse grammar", "response_format"),
+        ("Automatic parser generation failed: JSON schema error at #: cannot resolve $ref", "response_format"),
         ("Unsupported value: 'temperature' does not support 0.0 with this model.", "temperature"),
         ("'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", "max_tokens"),
         ("max_tokens is too large: 64000. This model supports at most 16384 completion tokens.", ""),

@@ -18,7 +18,7 @@ _OPTIONAL = {
     "temperature": r"temperature",
     "max_tokens": r"\bmax_tokens",
 }
-_UNSUPPORTED = r"n[o']t (\w+ )?support|unsupported|enabled only|unrecogni|unknown|not permitted|extra|failed to"
+_UNSUPPORTED = r"n[o']t (\w+ )?support|unsupported|enabled only|unrecogni|unknown|not permitted|extra|failed"
 
 
 class Refused(Exception):

@@ -11,7 +11,7 @@ from llavamed import artifact, storage
 from llavamed import endpoint as module
 from llavamed.cli import app
 from llavamed.endpoint import KEY, Endpoint
-from llavamed.errors import InputError
+from llavamed.errors import InputError, Unfinished
 from llavamed.evaluate.chat import evaluate_chat
 from llavamed.evaluate.chat_questions import read_questions
 from llavamed.evaluate.questions import questions_of
@@ -35,6 +35,7 @@ SEEN = (
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(module, "BACKOFF", 0.001)
+    monkeypatch.setattr(module, "LONGEST_BACKOFF", 0.002)
     monkeypatch.delenv(KEY, raising=False)
 
 
@@ -121,26 +122,47 @@ def test_a_dry_run_and_what_it_will_cost(corpus, tmp_path):
         assert told["estimate"][name] == pytest.approx(result["tokens"][name], rel=0.01)
 
 
-def test_what_is_malformed_or_breaks_a_rule_is_left_out_and_told(corpus, tmp_path):
+def test_stopped_between_the_two_nothing_is_asked_twice(corpus, tmp_path):
+    down = [True]
+
     def reply(body):
-        text = teach(body)
-        if is_description(body):
-            about = body["messages"][9]["content"]
-            if "H&E" in about:
-                return "No."
-            return text.replace("This is", "According to its caption it is") if "Sagittal" in about else text
-        return text
+        return (500, {"error": {"message": "down"}}) if down and is_description(body) else teach(body)
 
     with ChatServer(reply) as server:
-        make(server, corpus, tmp_path / "set", n=8)
-    rows = list(storage.read_rows(tmp_path / "set"))
-    left = [row for row in storage.read_rows(tmp_path / "set", "excluded") if row["reason"] == "malformed"]
-    assert len(left) == 2
-    assert "25 words" in left[0]["detail"]
-    assert len(rows) == 6
-    assert Counter(tuple(row["types"])[-1] for row in rows)[DESCRIPTION] >= 4
-    for row in rows:
-        assert "caption" not in json.dumps(row["conversations"])
+        with pytest.raises(Unfinished):
+            make(server, corpus, tmp_path / "set", n=6)
+        asked = [body for body, _, _ in server.log if not is_description(body)]
+        assert len(asked) == 6
+        down.clear()
+        server.log.clear()
+        assert make(server, corpus, tmp_path / "set", n=6)["questions"] == {CONVERSATION: 18, DESCRIPTION: 6}
+        assert [is_description(body) for body, _, _ in server.log] == [True] * 6
+
+
+def test_what_cannot_be_used_gives_way_to_the_next_figure(corpus, tmp_path):
+    with ChatServer(teach) as server:
+        make(server, corpus, tmp_path / "first", n=4)
+    kept = [row["pair_id"] for row in storage.read_rows(tmp_path / "first")]
+    short, told = (f"No {int(pair.split('_F')[1])}." for pair in kept[:2])  # as its caption ends
+
+    def reply(body):
+        about = body["messages"][9]["content"]
+        if is_description(body) and short in about:
+            return "No."
+        return teach(body).replace("This is", "By its legend it is") if told in about else teach(body)
+
+    with ChatServer(reply) as server:
+        result = make(server, corpus, tmp_path / "set", n=4)
+        asked = Counter(body["messages"][9]["content"] for body, _, _ in server.log)
+    assert result["conversations"]["kept"] == 4
+    assert result["questions"] == {CONVERSATION: 12, DESCRIPTION: 4}
+    assert sorted(asked.values()) == [1] * 11 + [3], "two figures more, each asked about once; two reminders"
+    rows = {row["pair_id"] for row in storage.read_rows(tmp_path / "set")}
+    assert rows > set(kept[2:])
+    assert not rows & set(kept[:2])
+    out = [row for row in storage.read_rows(tmp_path / "set", "excluded") if row["pair_id"] in kept[:2]]
+    assert Counter(row["reason"] for row in out) == {"malformed": 1, "no_turn_left": 1, "text": 1, "incomplete": 3}
+    assert {row["turn"] for row in out if row["turn"]} == {1, 2, 3, 4}
 
 
 def test_a_training_set_made_later_does_without_its_figures(corpus, tmp_path):

@@ -37,6 +37,18 @@ class Choice:
     def __len__(self) -> int:
         return sum(len(drawn.taken) for drawn in self.drawn.values())
 
+    def __iter__(self) -> Iterator[Json]:
+        """Their rows, with the columns that say which they are and what is written about them."""
+        for path in storage.tables(self.corpus):
+            if not len(self.drawn[path.name].taken):
+                continue
+            for figure in read(path, sorted({*COLUMNS, *WORDS})):
+                try:
+                    self.drawn[path.name].check(figure, self.wanted)
+                except Excluded:
+                    continue
+                yield figure
+
 
 @dataclass(frozen=True)
 class Asked(Collection[Request]):
@@ -57,16 +69,7 @@ class Asked(Collection[Request]):
         return any(request == one for one in self)
 
     def __iter__(self) -> Iterator[Request]:
-        choice = self.choice
-        for path in storage.tables(choice.corpus):
-            if not len(choice.drawn[path.name].taken):
-                continue
-            for figure in read(path, sorted({*COLUMNS, *WORDS})):
-                try:
-                    choice.drawn[path.name].check(figure, choice.wanted)
-                except Excluded:
-                    continue
-                yield self.request(figure)
+        return map(self.request, self.choice)
 
     def reply(self, figure: Json, model: str, book: Journal) -> str:
         """What `model` replied about a figure, by the journal.

@@ -6,7 +6,8 @@ answers of a language model that read caption and mentions as the reference (arX
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,13 +20,14 @@ from llavamed.corpus.schema import FIGURES, SPLITS, with_features
 from llavamed.endpoint import Endpoint
 from llavamed.errors import InputError
 from llavamed.instruct.asking import Asked, ask_teacher, journal_of
+from llavamed.instruct.clean import Victim
 from llavamed.instruct.draw import Wanted
 from llavamed.instruct.formats.chat_eval import question_record
 from llavamed.instruct.price import Prices
 from llavamed.instruct.prompts import Description, Prompt, answer_problem, problem, read_answer, read_turns
 from llavamed.instruct.schema import CONVERSATIONS
 from llavamed.instruct.teacher import choose, clean, settings_of, told_of
-from llavamed.instruct.write import Turns, Writer, open_set, write_set
+from llavamed.instruct.write import Excluded, Turns, Writer, open_set, write_set
 from llavamed.journal import Journal
 from llavamed.storage import Json
 
@@ -59,21 +61,46 @@ class _Set:
     prompt: Prompt
     words: Description
 
-    def write_one(self, figure: Json, *, model: str, book: Journal, file: str) -> Turns:
-        """The turns of the conversation, then the description. Raises Excluded: it is not drawn, or has no reply."""
-        self.conversation.choice.drawn[file].check(figure, self.conversation.choice.wanted)
+    def turns(self, figure: Json, model: str, book: Journal) -> Turns:
+        """The turns of the conversation, then the description. Raises Excluded: one of them has no reply."""
         turns = read_turns(self.conversation.reply(figure, model, book))
         answer = read_answer(self.description.reply(figure, model, book))
         return [*turns, (self.words.question(figure), answer)]
 
+    def write_one(self, figure: Json, *, model: str, book: Journal, file: str) -> Turns:
+        """The turns of a figure in that file. Raises Excluded: it is not drawn, or has no reply."""
+        self.conversation.choice.drawn[file].check(figure, self.conversation.choice.wanted)
+        return self.turns(figure, model, book)
+
+    def clean(self, turns: Turns, figure: Json) -> tuple[Turns, list[Victim]]:
+        """What is kept of the turns: nothing, unless both a turn of conversation and the description are."""
+        kept, victims = clean(turns, figure)
+        if set(self.types(figure, kept)) == {CONVERSATION, DESCRIPTION}:
+            return kept, victims
+        number = {question: n for n, (question, _) in enumerate(turns, 1)}
+        why = "of conversation and description, only one is left"
+        return [], victims + [Victim(number[turn[0]], *turn, "incomplete", why) for turn in kept]
+
+    def types(self, figure: Json, turns: Turns) -> list[str]:
+        """Of each turn."""
+        types = [CONVERSATION for _ in turns]
+        if turns and turns[-1][0] == self.words.question(figure):
+            types[-1] = DESCRIPTION
+        return types
+
     def describe(self, figure: Json, turns: Turns) -> Json:
         """What a record holds besides its turns."""
-        last = self.words.question(figure)
-        types = [CONVERSATION for _ in turns]
-        if turns and turns[-1][0] == last:
-            types[-1] = DESCRIPTION
         about = {name: figure[name] for name in ("fig_label", "fig_caption", "in_text_mention")}
-        return {"types": types, "prompt_hash": self.prompt.of(figure).hash, **about}
+        return {"types": self.types(figure, turns), "prompt_hash": self.prompt.of(figure).hash, **about}
+
+    def whole(self, model: str, journal: Path) -> int:
+        """Of how many figures the answers are all there."""
+        book, n = Journal(journal), 0
+        for figure in self.conversation.choice:
+            with suppress(Excluded):
+                n += bool(self.clean(self.turns(figure, model, book), figure)[0])
+        book.close()
+        return n
 
 
 def make_evaluation_set(
@@ -91,9 +118,10 @@ def make_evaluation_set(
 ) -> Json:
     """Write questions and reference answers on held-out figures of `corpus` to `folder`.
 
-    `wanted`: by default 50 single pictures of the test split, the five domains in turn, one of an article. The folder
-    is an artifact of conversations, with QUESTIONS and IMAGES beside the tables. The rest as `generate`, whose result
-    it returns with `questions: {type: n}`.
+    `wanted`: by default 50 single pictures of the test split, the five domains in turn, one of an article. A figure
+    whose answers cannot be used gives way to the next one, so that there are as many, if the corpus has them. The
+    folder is an artifact of conversations, with QUESTIONS and IMAGES beside the tables. The rest as `generate`, whose
+    result it returns with `questions: {type: n}`.
 
     Raises:
         InputError, Unfinished: as `generate`; there is no split of that name.
@@ -106,15 +134,20 @@ def make_evaluation_set(
     settings |= {"split": wanted.split, "description_prompt_hash": words.hash}
     job = open_set(corpus, folder, "evaluation", settings, prompt.path, force, against)
     if job.manifest is None:
-        choice = choose(job, corpus, wanted, against, workers)
-        made = _Set(
-            Asked(choice, partial(prompt.request, max_tokens=max_tokens), problem, "conversations"),
-            Asked(choice, partial(words.request, max_tokens=max_tokens), answer_problem, "descriptions"),
-            prompt, words,
-        )  # fmt: skip
-        told = ask_teacher(job, endpoint, [made.conversation, made.description], prices, dry_run)
-        if dry_run:
-            return told
+        n, missing = wanted.n, 0
+        while True:
+            choice = choose(job, corpus, replace(wanted, n=n and n + missing), against, workers)
+            made = _Set(
+                Asked(choice, partial(prompt.request, max_tokens=max_tokens), problem, "conversations"),
+                Asked(choice, partial(words.request, max_tokens=max_tokens), answer_problem, "descriptions"),
+                prompt, words,
+            )  # fmt: skip
+            told = ask_teacher(job, endpoint, [made.conversation, made.description], prices, dry_run)
+            if dry_run:
+                return told
+            before, missing = missing, len(choice) - made.whole(endpoint.model, journal_of(folder))
+            if n is None or missing == before or len(choice) < n + before:
+                break
         about = {"name": endpoint.model, "version": told["version"], "endpoint": endpoint.base}
         models = [about | {"prompt_hash": p.hash, "not_taken": told["not_taken"]} for p in (prompt, words)]
         book = Journal(journal_of(folder))
@@ -125,7 +158,7 @@ def make_evaluation_set(
             for path in storage.tables(corpus)
         }
         job.manifest = write_set(
-            job, corpus, writers, teacher=endpoint.model, models=models, text=CARD, workers=1, clean=clean,
+            job, corpus, writers, teacher=endpoint.model, models=models, text=CARD, workers=1, clean=made.clean,
             describe=made.describe, schema=SCHEMA, finish=write_questions, tokens=told["tokens"],
             estimate=told["estimate"],
         )  # fmt: skip

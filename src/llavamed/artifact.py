@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from llavamed import __version__
+from llavamed import __version__, croissant
 from llavamed.console import progress
 from llavamed.engine import map_shards
 from llavamed.errors import InputError
@@ -245,6 +245,9 @@ def publish(
         "parents": job.parents,
         **more,
     }
+    if card and job.kind in croissant.KINDS:  # no part of the content, as the card
+        write_json(job.out / croissant.NAME, croissant.croissant(job.out, manifest, card))
+        files[croissant.NAME] = _describe(job.out / croissant.NAME)
     write_json(job.work / "manifest.json", manifest)
     _move_into_place(job)
     _release(job)

@@ -352,10 +352,10 @@ def _verify_parents(manifest: Json, where: str) -> list[Json]:
 def content_hash(kind: str, files: dict[str, Json]) -> str:
     """SHA-256 over `sha256sum`-style lines, sorted by path, of the files that are content.
 
-    Content: `data/` and `excluded/`, or of a model its weights, tokenizer and configuration. For a data set,
+    Content: `data/` and `excluded/`, or of a model or delta its weights, tokenizer and configuration. For a data set,
     `find data excluded -type f | LC_ALL=C sort | xargs sha256sum | sha256sum` gives the same.
     """
-    if kind == "model":
+    if kind in ("model", "delta"):
         names = [n for n in files if n.endswith((".safetensors", ".json", ".jinja", ".model", ".txt"))]
     else:
         names = [n for n in files if n.startswith(("data/", "excluded/"))]

@@ -7,6 +7,7 @@ import typer
 
 from llavamed.cli.benchmark import benchmark
 from llavamed.cli.corpus import corpus
+from llavamed.cli.delta import delta
 from llavamed.cli.evaluate import evaluate
 from llavamed.cli.instruct import instruct
 from llavamed.cli.model import chat, model, train
@@ -26,6 +27,7 @@ for name, group in {
     "corpus": corpus,
     "instruct": instruct,
     "model": model,
+    "delta": delta,
     "benchmark": benchmark,
     "evaluate": evaluate,
     "summary": summary,

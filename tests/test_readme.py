@@ -13,7 +13,7 @@ from PIL import Image
 from llavamed.cli import app
 
 ROOT = Path(__file__).parent.parent
-NAMES = "(?:run|corpus|instruct|model|train|benchmark|evaluate|chat|summary|verify)"
+NAMES = "(?:run|corpus|instruct|model|delta|train|benchmark|evaluate|chat|summary|verify)"
 
 
 def commands(path, begin="^ *", end="$"):
@@ -24,6 +24,7 @@ def commands(path, begin="^ *", end="$"):
 COMMANDS = commands(ROOT / "README.md")
 DOCS = [words for name in ("sources.md", "benchmarks.md") for words in commands(ROOT / "docs" / name, r"\| `", r"` \|")]
 DOCS += commands(ROOT / "docs" / "teacher.md") + commands(ROOT / "docs" / "chat.md")
+DOCS += commands(ROOT / "docs" / "delta.md")
 DOCS += commands(ROOT / "docs" / "clusters.md", "-m ")
 TRAINING = [words for words in commands(ROOT / "docs" / "training.md") if "RECIPE" not in words]
 DOCS += TRAINING

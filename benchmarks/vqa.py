@@ -36,7 +36,6 @@ MODELS = {  # each from the one before: stage of the recipe, conversations
     "tuned-vqa-rad": ("finetune", "vqa-rad"),
 }
 SCORED = {  # model, questions, split
-    "aligned-slake": ("aligned-slake", "slake", "validation"),
     "slake": ("tuned-slake", "slake", "validation"),
     "vqa-rad": ("tuned-vqa-rad", "vqa-rad", "test"),
 }

@@ -96,7 +96,8 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, board: 
     device = parallel.together(lambda: pick(device))
     bf16 = stage.precision == "bf16" or (stage.precision == "auto" and fast_bf16(device))
     alone = parallel.world() == 1
-    net, processor = parallel.together(lambda: checkpoint.load(model, device=device if alone else "cpu"))
+    dtype = None if bf16 else torch.float32  # bfloat16 ones would be in memory beside them
+    net, processor = parallel.together(lambda: checkpoint.load(model, dtype=dtype, device=device if alone else "cpu"))
     trained = parallel.together(lambda: parts.choose(net, stage))
     spread = net.get_input_embeddings().weight.float().std().item()
     masters = _masters(net, trained, bf16) if alone else parallel.prepare(net, trained, device, bf16)
@@ -134,6 +135,7 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, board: 
         "parameters_trained": sum(weight.numel() for weight in masters.values()),
     }
     weights = parallel.gather(masters)
+    del net, trained, masters, found.pictures  # the result is loaded next
     parallel.together(lambda: _publish(job, model, stage, weights, found, log, training, start))
     return job.manifest or artifact.read_manifest(job.folder)
 

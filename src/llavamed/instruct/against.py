@@ -23,7 +23,7 @@ REASON = "in_test_set"
 COLUMNS = ["pmcid", "pmid", "fig_id", "panel", "sha256", "phash"]  # of a corpus, besides pair_id
 _TABLES = (".jsonl", ".json", ".parquet")
 _NAMED = ("pair_id", "pmcid", "pmid", "fig_id", "panel")
-_OURS = ("manifest.json", artifact.ANSWERS)  # in an artifact's folder, and no questions
+_OURS = ("manifest.json", "croissant.json", artifact.ANSWERS)  # in an artifact's folder, and no questions
 
 
 @dataclass(frozen=True)

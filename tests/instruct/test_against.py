@@ -142,7 +142,7 @@ def test_stopped_and_started_again_the_same_bytes(tmp_path, monkeypatch):
     corpus = made(tmp_path / "corpus", rows)
     images.mkdir()
     (images / "like.jpg").write_bytes(recompressed(5))
-    count, calls = write._count, []
+    count, calls = write.count, []
 
     def stop(*args):
         calls.append(1)
@@ -150,10 +150,10 @@ def test_stopped_and_started_again_the_same_bytes(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return count(*args)
 
-    monkeypatch.setattr(write, "_count", stop)
+    monkeypatch.setattr(write, "count", stop)
     with pytest.raises(KeyboardInterrupt):
         align(corpus, tmp_path / "a", n=20, against=[images])
-    monkeypatch.setattr(write, "_count", count)
+    monkeypatch.setattr(write, "count", count)
     assert len(list((tmp_path / "a/.job/shards").iterdir())) == 1
     again = align(corpus, tmp_path / "a", n=20, against=[images])
     assert again == align(corpus, tmp_path / "b", n=20, against=[images]) | {"artifact": str(tmp_path / "a")}

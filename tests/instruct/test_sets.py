@@ -227,11 +227,11 @@ def test_killed_and_started_again_the_same_bytes(corpus, tmp_path):
 import os, sys
 from pathlib import Path
 from llavamed.instruct import template, write
-count, calls = write._count, []
+count, calls = write.count, []
 def die(*args):
     calls.append(1)
     return count(*args) if len(calls) < 70 else os._exit(9)
-write._count = die
+write.count = die
 template.generate_template(Path(sys.argv[1]), Path(sys.argv[2]))
 """
     killed = subprocess.run([sys.executable, "-c", code, corpus, tmp_path / "a"], check=False)

@@ -90,8 +90,26 @@ def figures(folder: Path) -> Json:
         "by_modality": {
             name: [part["n"], part["strict"], part["blank"]] for name, part in found["by_modality"].items()
         },
-        "contamination": found.get("contamination"),
+        "contamination": found["contamination"]["sentence"],
+        "pictures unlike all of training": unlike(answers, set(map(str, found["contamination"].get("seen", ())))),
     }
+
+
+def unlike(answers: list[Json], seen: set[str]) -> Json:
+    """The strict figures of questions whose picture neither was in training nor looks like one that was."""
+    left = [row for row in answers if str(row["id"]) not in seen]
+    shown = {"closed_accuracy": ("closed", "right"), "open_recall": ("open", "recall")}
+
+    def score(who: str, kind: str, of: str) -> list[float]:
+        rows = [row for row in left if row["kind"] == kind]
+        return bootstrap([float(row[column(who, of)]) for row in rows], [row["pair_id"] for row in rows])
+
+    figures: Json = {"pictures": len({row["pair_id"] for row in left}), "questions": len(left)}
+    if left:
+        for who in ("model", "blank", "majority"):
+            figures[who] = {figure: score(who, *parts) for figure, parts in shown.items()}
+        figures["real_minus_blank"] = gap(left, "blank")
+    return figures
 
 
 def gap(answers: list[Json], who: str) -> list[float]:

@@ -118,7 +118,7 @@ ODD = [
                         {"role": "assistant", "content": "A mass.", "weight": 1}], "images": ["a/b.png"]}], "in.json"),
         ([question(n) for n in range(3)] + [question("q", in_text_mention=None, domain=None)], "in.jsonl"),
         ([{"question_id": 1, "prompt": "Q\n<image>", "text": "A", "model_id": "m", "metadata": {}}] * 2, "in.jsonl"),
-        ({"ct_scan": [figure(1), figure(2, fig_caption="", graphic_ref="a/b.jpg")], "gross": [],
+        ({"ct_scan": [figure(1), figure(2, fig_caption=None, graphic_ref="a/b.jpg")], "gross": [],
           "mri": [figure(1)]}, "in.json"),
         ([figure(1), figure(2, in_text_mention=[{"tokens": "x", "entities": []}, "y"])], "in.json"),
     ],
@@ -150,6 +150,18 @@ def test_pictures_are_read_and_written_beside_as_ids(tmp_path):
     again = import_set(Path(result["files"]["train"]), tmp_path / "again")
     assert again["conversations"]["kept"] == 3
     assert [row["image"]["bytes"] for row in rows(tmp_path / "again")][2] == rows(tmp_path / "set")[2]["image"]["bytes"]
+
+
+def test_the_same_import_has_nothing_to_do_and_sees_a_new_picture(tmp_path):
+    path = write(tmp_path, [llava(1), llava(2)])
+    picture(tmp_path, "1_F1.jpg")
+    before = import_set(path, tmp_path / "set")
+    export_set(tmp_path / "set", tmp_path / "out")  # pictures below the folder, which no record names
+    assert import_set(path, tmp_path / "set") == before
+    picture(tmp_path, "2_F1.jpg")
+    with pytest.raises(InputError, match="pictures changed"):
+        import_set(path, tmp_path / "set")
+    assert import_set(path, tmp_path / "set", force=True)["conversations"]["kept"] == 2
 
 
 BAD = {

@@ -13,7 +13,6 @@ from llavamed.corpus.modality import domain_of
 from llavamed.corpus.problem import Problem, printable
 from llavamed.corpus.schema import SPLITS, split_of
 from llavamed.corpus.sources import columns, spans
-from llavamed.corpus.sources.files import below
 from llavamed.corpus.sources.llava import find_picture, picture_folders
 from llavamed.errors import InputError
 from llavamed.instruct.clean.again import MARK, Said, turns_of
@@ -80,16 +79,16 @@ def import_set(
         raise InputError(f"--split {split}: name one of {', '.join((*SPLITS, ARTICLE))}")
     if beside and not beside.is_dir():
         raise InputError(f"--images {beside} is no folder: name the one that holds the pictures")
-    folders = picture_folders(path, beside) if pictures else ()
+    plan = Plan(path, layout, picture_folders(path, beside) if pictures else (), split, teacher, max_side)
+    items, named = _items(plan)
     settings = {"set": "imported", "layout": layout.name, "pictures": pictures, "split": split, "teacher": teacher}
     settings |= {"max_side": max_side}
     inputs = {"file": storage.sha256_file(path)}
-    if folders:
-        found = below(folders[0], lambda name: Path(name).suffix.lower() in images.RANKS)
-        inputs["pictures"] = storage.fingerprint((name, folders[0] / name) for name in found)
+    if named:
+        inputs["pictures"] = storage.fingerprint(named.items())
     job = artifact.start(folder, "conversations", settings, inputs=inputs, force=force)
     if job.manifest is None:
-        job.manifest = _write(job, Plan(path, layout, folders, split, teacher, max_side), workers)
+        job.manifest = _write(job, plan, items, workers)
     splits = job.manifest["splits"]
     return {
         "layout": layout.name,
@@ -132,9 +131,9 @@ def _records(path: Path) -> Iterator[object]:
                     yield None
 
 
-def _write(job: artifact.Job, plan: Plan, workers: int) -> Json:
+def _write(job: artifact.Job, plan: Plan, items: list[Item], workers: int) -> Json:
     facts = artifact.run_shards(
-        job, partial(_shard, plan), _items(plan), {"data": CONVERSATIONS, "excluded": NOT_IMPORTED}, workers=workers,
+        job, partial(_shard, plan), items, {"data": CONVERSATIONS, "excluded": NOT_IMPORTED}, workers=workers,
         label="import",
     )  # fmt: skip
     splits, excluded = facts.get("splits", {}), facts.get("excluded", {})
@@ -170,24 +169,29 @@ def _advice(excluded: dict[str, int]) -> str:
     return ": mend the file"
 
 
-def _items(plan: Plan) -> list[Item]:
-    """The records of a file in parts, and which of them need an id of their own."""
+def _items(plan: Plan) -> tuple[list[Item], dict[str, Path]]:
+    """The records of a file in parts, with the ids of those that need another; the pictures that they name."""
     seen: Counter[str] = Counter()
     items = []
+    named: dict[str, Path] = {}
     with plan.path.open("rb") as stream:
         for name, first, places in spans.parts(plan.path):
             ids = {}
             for number, (begin, end) in enumerate(zip(places[::2], places[1::2], strict=True), first):
                 try:
-                    own = _id(_told(plan, _object(spans.record(stream, begin, end))), number)
+                    told = _told(plan, _object(spans.record(stream, begin, end)))
+                    path = find_picture(plan.folders, told.image) if plan.folders and told.image else None
                 except Problem:
                     continue
+                if path:
+                    named[told.image] = path
+                own = _id(told, number)
                 while own in seen:  # "x" may be there twice, and "x_2" too
                     seen[own] += 1
                     ids[number] = own = f"{own}_{seen[own]}"
                 seen[own] = 1
             items.append(Item(name, first, list(places), ids))
-    return items
+    return items, named
 
 
 def _object(value: object) -> Json:

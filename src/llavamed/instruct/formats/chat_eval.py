@@ -67,7 +67,7 @@ def _read_caption(record: Json) -> Told:
     """The caption answers a question that asks to describe the picture, as in an alignment set."""
     image = text_of(record.get("image"))
     pair_id = text_of(record.get("pair_id")) or stem(image)
-    caption = " ".join(words(record.get("fig_caption"), "fig_caption").split())
+    caption = " ".join(words(record.get("fig_caption") or "", "fig_caption").split())
     question = question_of(caption, pair_id, _asked(), 0)
     said = _turn(f"{MARK}\n{question}", caption)
     return Told(pair_id, pair_id, image or f"{pair_id}.jpg", said, record.get("domain"), "caption")

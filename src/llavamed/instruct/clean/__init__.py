@@ -69,28 +69,34 @@ def judge(question: str, answer: str, source: str = "") -> dict[str, str]:
 
     `source`: what the turn was made from, caption and mentions in one; "" where not known.
     """
-    asked, said = _split(question), _split(answer)
-    known_asked, known = set(asked), set(said)
-    spoken_of, spoken = phrases.find(asked, known_asked), phrases.find(said, known)
+    asked, said = _read(question, answer)
+    spoken_of, spoken = phrases.find(asked), phrases.find(said)
     found = {
         "format": form.find_marks(question) or form.find_marks(answer),
-        "degenerate": form.find_degenerate(answer, asked, said, known),
-        "language": form.find_language(question, known_asked) or form.find_language(answer, known),
-        **{rule: spoken.get(rule) or ("" if rule in _ANSWER_ONLY else spoken_of.get(rule, "")) for rule in SPOKEN},
-        "leak": leak.find_leak(question, asked, known_asked, source) or leak.find_leak(answer, said, known, source),
+        "degenerate": form.find_degenerate(asked, said),
+        "language": form.find_language(asked) or form.find_language(said),
     }
-    return {rule: detail for rule, detail in found.items() if detail}
+    if spoken_of or spoken:
+        found |= {rule: spoken.get(rule) or _asked(rule, spoken_of) for rule in SPOKEN}
+    found["leak"] = leak.find_leak(asked, source) or leak.find_leak(said, source)
+    return {rule: detail for rule, detail in found.items() if detail} if any(found.values()) else {}
+
+
+def _asked(rule: str, spoken_of: dict[str, str]) -> str:
+    """What of a question breaks a rule of phrases."""
+    return "" if rule in _ANSWER_ONLY else spoken_of.get(rule, "")
 
 
 def turn_key(question: str, answer: str) -> str:
     """What is equal for two turns that say the same."""
-    return " ".join((*_split(question), "|", *_split(answer)))
+    asked, said = _read(question, answer)
+    return " ".join((*asked.words, "|", *said.words))
 
 
 @lru_cache(maxsize=8)
-def _split(text: str) -> tuple[str, ...]:
-    """The words of a text, which are asked for again and again while its turn is judged."""
-    return tuple(phrases.split(text))
+def _read(question: str, answer: str) -> tuple[phrases.Text, phrases.Text]:
+    """Question and answer, which are asked for again and again while a turn is judged."""
+    return phrases.read_both(question, answer)
 
 
 @cache
@@ -109,5 +115,4 @@ def _repaired(question: str, answer: str, source: str) -> str:
 
 
 def _speaks_of_text(clause: str) -> bool:
-    words = _split(clause)
-    return "text" in phrases.find(words, set(words))
+    return "text" in phrases.find(phrases.read(clause))

@@ -1,9 +1,10 @@
 """Clean a set of conversations that exists: nobody is asked, records keep their ids."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -63,8 +64,7 @@ def _write(job: artifact.Job, folder: Path, corpus: Path | None, workers: int) -
     before = _said_before(folder, sources)
     shards = []
     for path in storage.tables(folder):
-        pairs = set(pq.read_table(path, columns=["pair_id"]).column(0).to_pylist())
-        own = {pair: sources[pair] for pair in pairs & sources.keys()}
+        own = {pair: sources[pair] for pair in {*_column(path, "pair_id")} & sources.keys()}
         shards.append((path, own, before[path]))
     write = partial(_write_shard, folder)
     schemas = {"data": CONVERSATIONS, "excluded": DROPPED}
@@ -94,20 +94,22 @@ def clean_row(row: Json, source: tuple[str, list[str]], said: Iterable[str] = ()
 def turns_of(said: Said | None) -> tuple[Turns, str]:
     """The turns of a conversation, without the mark of the picture, and what is wrong with its format, or ""."""
     parts = said or []
+    values = [part["value"] or "" for part in parts]
+    n = len(parts) // 2
+    if parts and [part["from"] for part in parts] == ["human", "gpt"] * n:
+        marks = [MARK in value for value in values]
+        once = marks[0] and not any(marks[1:]) and values[0].count(MARK) == 1
+        texts = [value.replace(MARK, "").strip() for value in values]
+        wrong = "" if once else "the mark of the picture does not stand once, in the first question"
+        return list(zip(texts[::2], texts[1::2], strict=True)), wrong
     turns: Turns = []
-    for part in parts:
-        value = (part["value"] or "").replace(MARK, "").strip()
+    for part, value in zip(parts, values, strict=True):
+        text = value.replace(MARK, "").strip()
         if part["from"] == "gpt" and turns and not turns[-1][1]:
-            turns[-1] = (turns[-1][0], value)
+            turns[-1] = (turns[-1][0], text)
         else:
-            turns.append((value, "") if part["from"] != "gpt" else ("", value))
-    roles = [part["from"] for part in parts]
-    if not parts or roles != ["human", "gpt"] * (len(parts) // 2):
-        return turns or [("", "")], "human and gpt do not take turns"
-    marks = [(part["value"] or "").count(MARK) for part in parts]
-    if marks[0] != 1 or sum(marks) != 1:
-        return turns, "the mark of the picture does not stand once, in the first question"
-    return turns, ""
+            turns.append((text, "") if part["from"] != "gpt" else ("", text))
+    return turns or [("", "")], "human and gpt do not take turns"
 
 
 def messages(turns: Turns) -> Said:
@@ -120,34 +122,45 @@ def messages(turns: Turns) -> Said:
 def _write_shard(folder: Path, shard: tuple[Path, Sources, dict[int, set[str]]]) -> tuple[artifact.Tables, Json]:
     path, sources, before = shard
     tables: artifact.Tables = defaultdict(list)
-    facts: Json = {}
+    total: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    splits: dict[str, Counter[str]] = defaultdict(Counter)
     source = path.relative_to(folder).as_posix()
     for number, row in enumerate(pq.read_table(path).to_pylist()):
         kept, victims, repaired = clean_row(row, sources.get(row["pair_id"], NOTHING), before.get(number, ()))
-        text = {name: row[name] for name in ("id", "pair_id", "teacher", "prompt_hash", "split")} | {"source": source}
-        tables["excluded/turns"] += [text | victim._asdict() for victim in victims]
-        if kept:
-            tables[f"data/{row['split']}"].append(row | {"conversations": messages(kept)})
-        else:
+        total["turns_kept"] += len(kept)
+        total["repaired"] += repaired
+        total["without_caption"] += row["pair_id"] not in sources
+        if victims or not kept:
+            text = {name: row[name] for name in ("id", "pair_id", "teacher", "prompt_hash", "split")}
+            text["source"] = source
+            tables["excluded/turns"] += [text | victim._asdict() for victim in victims]
+            dropped.update(victim.reason for victim in victims)
+        if not kept:
             reasons = ", ".join(sorted({victim.reason for victim in victims}))
             tables["excluded/conversations"].append(text | {"reason": EMPTY, "detail": reasons})
-        facts = artifact.add(facts, _count(row["split"], kept, victims))
-        facts = artifact.add(facts, {"repaired": repaired, "without_caption": int(row["pair_id"] not in sources)})
-    return dict(tables), facts
+            continue
+        row["conversations"] = messages(kept)
+        tables[f"data/{row['split']}"].append(row)
+        _count(splits[row["split"]], kept)
+    empty = len(tables["excluded/conversations"])
+    facts: Json = {**total, "turns_excluded": dropped, "splits": {name: {**count} for name, count in splits.items()}}
+    facts["conversations_kept"] = sum(count["conversations"] for count in splits.values())
+    return dict(tables), facts | {"conversations_excluded": {EMPTY: empty} if empty else {}}
 
 
-def _count(split: str, kept: Turns, victims: list[Victim]) -> Json:
-    facts: Json = {"turns_kept": len(kept), "turns_excluded": Counter(victim.reason for victim in victims)}
-    if not kept:
-        return facts | {"conversations_excluded": {EMPTY: 1}}
+def _count(counts: Counter[str], kept: Turns) -> None:
+    """Add a conversation to the counts of its split."""
     text = [part for turn in kept for part in turn]
-    counts = {"conversations": 1, "turns": len(kept), "words": sum(len(part.split()) for part in text)}
-    return facts | {"conversations_kept": 1, "splits": {split: counts | {"characters": sum(map(len, text))}}}
+    counts["conversations"] += 1
+    counts["turns"] += len(kept)
+    counts["words"] += len(" ".join(text).split())
+    counts["characters"] += sum(map(len, text))
 
 
 def _sources(folder: Path, corpus: Path) -> Sources:
     """Captions and mentions of the figures that `folder` is about."""
-    wanted = {row["pair_id"] for row in storage.read_rows(folder, columns=["pair_id"])}
+    wanted = set(_pairs(folder))
     return {
         row["pair_id"]: (row["fig_caption"] or "", row["in_text_mention"] or [])
         for row in storage.read_rows(corpus, columns=["pair_id", "fig_caption", "in_text_mention"])
@@ -155,9 +168,20 @@ def _sources(folder: Path, corpus: Path) -> Sources:
     }
 
 
+def _pairs(folder: Path) -> Iterator[str]:
+    """The figure of each record."""
+    for path in storage.tables(folder):
+        yield from _column(path, "pair_id")
+
+
+def _column(path: Path, name: str) -> list[Any]:
+    found: list[Any] = pq.read_table(path, columns=[name]).column(0).to_pylist()
+    return found
+
+
 def _said_before(folder: Path, sources: Sources) -> dict[Path, dict[int, set[str]]]:
     """Of pictures with several records: file -> row -> what was kept of the picture's records before it."""
-    several = Counter(row["pair_id"] for row in storage.read_rows(folder, columns=["pair_id"]))
+    several = Counter(_pairs(folder))
     said: dict[str, set[str]] = {pair: set() for pair, n in several.items() if n > 1}
     found: dict[Path, dict[int, set[str]]] = {path: {} for path in storage.tables(folder)}
     for path in found if said else ():

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 
-from llavamed.instruct.clean.phrases import rules, words_of
+from llavamed.instruct.clean.phrases import ON_FOREIGN, Text, rules, words_of
 
 REPEATED = 0.28  # of an answer's runs of three words: that many are repetitions of others
 SAME = 0.5  # of an answer's words: one and the same
@@ -14,6 +14,7 @@ FOREIGN = 4  # words of another language, whatever else there is
 _ENDS = frozenset(".!?;:%")
 _CLOSED = tuple(".!?…%)]\"'”’")
 _PLACEHOLDER = re.compile(r"\s*[\[<{(][^\])>}\"]*[\])>}]\.?\s*")
+_OPENS = frozenset("[<{(")
 _MARKED = frozenset("<[#`{:")  # every mark has one of these
 _RUN = re.compile(r"([^\d\s])\1{7,}")
 _LONGEST = 30  # letters of a word; longer ones may be one letter many times
@@ -36,50 +37,49 @@ def find_marks(text: str) -> str:
     return match[0].strip() if match else ""
 
 
-def find_language(text: str, known: set[str]) -> str:
-    """What shows that `text` is not in English, or ""."""
-    if not text.isascii() and (match := _SCRIPTS.search(text)):
+def find_language(read: Text) -> str:
+    """What shows that a text is not in English, or ""."""
+    plain = read.text.isascii()
+    if not plain and (match := _SCRIPTS.search(read.text)):
         return match[0]
-    foreign = known & words_of("foreign")
-    if not foreign:
+    if not read.lists & ON_FOREIGN:
         return ""
-    english = known & words_of("english")
+    foreign, english = read.known & words_of("foreign"), read.known & words_of("english")
     outnumbered = len(foreign) > 1 and len(foreign) > len(english)
-    alone = not text.isascii() and len(known) >= SENTENCE and english <= words_of("shared")
+    alone = not plain and len(read.known) >= SENTENCE and english <= words_of("shared")
     return " ".join(sorted(foreign)) if outnumbered or alone or len(foreign) >= FOREIGN else ""
 
 
-def find_degenerate(answer: str, asked: Sequence[str], said: Sequence[str], known: set[str]) -> str:
-    """What is wrong with the form of a turn, or "".
-
-    `asked`, `said`: the words of question and answer; `known`: the set of those of the answer.
-    """
-    asked = [word for word in asked if word not in _ENDS]
-    words = [word for word in said if word not in _ENDS] if not known.isdisjoint(_ENDS) else list(said)
+def find_degenerate(question: Text, reply: Text) -> str:
+    """What is wrong with the form of a turn, or ""."""
+    answer, said, known = reply.text, reply.words, reply.known
+    asked = [word for word in question.words if word not in _ENDS]
+    words = [word for word in said if word not in _ENDS]
     if not asked or not words:
         return "empty"
-    if (len(words) < 5 and " ".join(words) in _empty()) or _PLACEHOLDER.fullmatch(answer):
+    n = len(words)
+    if (n < 5 and " ".join(words) in _empty()) or (answer.lstrip()[:1] in _OPENS and _PLACEHOLDER.fullmatch(answer)):
         return "placeholder"
-    if words[: len(asked)] == asked and known <= {*asked, *_ENDS}:
+    if words[0] == asked[0] and words[: len(asked)] == asked and known <= {*asked, *_ENDS}:
         return "repeats the question"
-    if len(words) < 4 and known <= words_of("bare") | _ENDS and asked[0] in words_of("asks"):
+    if n < 4 and known <= words_of("bare") | _ENDS and asked[0] in words_of("asks"):
         return "bare yes or no"
-    return _repeats(answer, words, len(known)) or _cut(answer, said, words)
+    if n >= 6 and len(known) <= (1 - REPEATED) * n + 2 and _repeats(words):
+        return "repeats itself"
+    if (max(map(len, words)) > _LONGEST or "...." in answer) and _RUN.search(answer):
+        return "repeats itself"
+    return "" if n < 5 else _cut(answer.rstrip(), said, words)
 
 
-def _repeats(answer: str, words: list[str], distinct: int) -> str:
-    if len(words) >= 6 and distinct <= (1 - REPEATED) * len(words) + 2:
-        runs = list(zip(words, words[1:], words[2:], strict=False))
-        if 1 - len(set(runs)) / len(runs) >= REPEATED or max(Counter(words).values()) / len(words) > SAME:
-            return "repeats itself"
-    suspect = "...." in answer or max(map(len, words)) > _LONGEST
-    return "repeats itself" if suspect and _RUN.search(answer) else ""
+def _repeats(words: list[str]) -> bool:
+    runs = list(zip(words, words[1:], words[2:], strict=False))
+    return 1 - len(set(runs)) / len(runs) >= REPEATED or max(Counter(words).values()) / len(words) > SAME
 
 
 def _cut(answer: str, said: Sequence[str], words: list[str]) -> str:
-    if len(words) < 5 or answer.rstrip().endswith(_CLOSED):
+    if answer.endswith(_CLOSED):
         return ""
-    unfinished = words[-1] in words_of("unfinished") or answer.rstrip()[-1] in ",;:-–"
+    unfinished = words[-1] in words_of("unfinished") or answer[-1] in ",;:-–"
     return "cut off" if unfinished or "." in said else ""
 
 

@@ -9,7 +9,18 @@ from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import pairwise
 
-from llavamed.instruct.clean.phrases import rules, words_of
+from llavamed.instruct.clean.phrases import (
+    ON_DRUGS,
+    ON_NEVER,
+    ON_NUMBERS,
+    ON_READ_OFF,
+    ON_UNITS,
+    ON_UNSEEN,
+    Text,
+    is_drug,
+    rules,
+    words_of,
+)
 
 NEAR = 4  # words on either side of a number
 COUNTABLE = 12  # so many things can be counted in a picture
@@ -59,35 +70,42 @@ _ORGANISM = re.compile(
 )
 
 
-def find_leak(text: str, words: Sequence[str], known: set[str], source: str) -> str:
-    """The first thing in `text` that no viewer could see, or "".
+def find_leak(read: Text, source: str) -> str:
+    """The first thing in a text that no viewer could see, or "".
 
-    `words`, `known`: of `text`, as `phrases.split` gives them. `source`: caption and mentions; "" where not known.
+    `source`: caption and mentions; "" where not known.
     """
-    if not known.isdisjoint(words_of("never")) and (match := _NAMED.search(text)):
+    text = read.text
+    if read.lists & ON_NEVER and (match := _NAMED.search(text)):
         return match[0]
+    digits = _DIGIT.search(text) is not None
+    if not (digits or source):
+        return ""
     said = text.split()
-    odd = [n for n, word in enumerate(said) if not word.islower()]  # with a capital, or no letter
-    numbers = [n for n, word in enumerate(said) if _DIGIT.search(word)] if _DIGIT.search(text) else []
+    numbers = [n for n, word in enumerate(said) if _DIGIT.search(word)] if digits else []
     for n in numbers:
         if match := _NEVER.search(" ".join(said[max(0, n - NEAR) : n + NEAR + 1])):
             return match[0].strip()
-    return next(_read(said, odd, numbers, words, known, source), "") if source else ""
+    return _read_there(read, said, numbers, source) if source else ""
 
 
-def _read(
-    said: list[str], odd: list[int], numbers: list[int], words: Sequence[str], known: set[str], source: str
-) -> Iterator[str]:
-    """What `said` has in common with `source` and no viewer sees. `odd`, `numbers`: places of words."""
-    if known.isdisjoint(words_of("read_off")):
-        for number, unit, before in (*_numbers(said, numbers), *_number_words(words, known)):
+def _read_there(read: Text, said: list[str], numbers: list[int], source: str) -> str:
+    """What a text, whose words with their signs are `said`, has in common with `source`, and no viewer sees.
+
+    `numbers`: places of words with digits.
+    """
+    counted = read.lists & ON_NUMBERS and read.lists & ON_UNITS
+    if (numbers or counted) and not read.lists & ON_READ_OFF:
+        for number, unit, before in (*_numbers(said, numbers), *(_number_words(read.words) if counted else ())):
             if _hidden(number, unit, before) and number in _numbers_of(source):
-                yield number
-    for n in sorted({*odd, *numbers}):
+                return number
+    # With a capital: if there is none but at the start, that is soon known. What has no letter is no name.
+    odd = [0] if read.text[1:].islower() else [n for n, word in enumerate(said) if not word.islower()]
+    for n in sorted({*odd, *numbers}) if numbers else odd:
         token = said[n].strip(_SIGNS)
-        if token in source and token.lower() not in words_of("english") and _is_unseen(token, said, n, source):
-            yield token
-    yield from _unseen(known, source)
+        if token.lower() not in words_of("english") and token in source and _is_unseen(token, said, n, source):
+            return token
+    return _unseen(read, source) if read.lists & (ON_UNSEEN | ON_DRUGS) else ""
 
 
 def _numbers(said: list[str], places: list[int]) -> Iterator[tuple[str, str, str]]:
@@ -98,10 +116,8 @@ def _numbers(said: list[str], places: list[int]) -> Iterator[tuple[str, str, str
                 yield _plain(match[1]), match[2].lower(), said[n - 1] if n else ""
 
 
-def _number_words(words: Sequence[str], known: set[str]) -> Iterator[tuple[str, str, str]]:
+def _number_words(words: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Number words before a unit, as `_numbers` gives numbers."""
-    if known.isdisjoint(_values()) or known.isdisjoint(words_of("units")):
-        return
     for word, after in pairwise(words):
         if word in _values() and after in words_of("units"):
             yield str(_values()[word]), after, ""
@@ -185,18 +201,10 @@ def _names_of(source: str) -> frozenset[str]:
     return frozenset(_INSIDE.findall(source)) - {word.capitalize() for word in _SMALL.findall(source)}
 
 
-def _unseen(known: set[str], source: str) -> Iterator[str]:
-    words = known & words_of("unseen", "words")
-    drugs, tails = _drugs()
-    named = [word for word in known if word[-3:] in tails and len(word) > 5 and word.endswith(drugs)]
-    if words or named:
-        low = source.lower()
-        yield from (word for word in sorted(words) if word[:5] in low)
-        yield from (word for word in sorted(named) if word in low)
-
-
-@cache
-def _drugs() -> tuple[tuple[str, ...], frozenset[str]]:
-    """Endings of drugs, and their last three letters."""
-    endings = tuple(sorted(words_of("unseen", "drugs")))
-    return endings, frozenset(ending[-3:] for ending in endings)
+def _unseen(read: Text, source: str) -> str:
+    """A word for history, treatment or laboratory, or a drug, that stands in `source` too."""
+    low = source.lower()
+    for word in sorted(read.known & words_of("unseen", "words")):
+        if word[:5] in low:
+            return word
+    return next((word for word in sorted(filter(is_drug, read.known)) if word in low), "")

@@ -5,8 +5,8 @@ A phrase is looked for only in texts that have a rare word of it: most turns nee
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,35 @@ _NEAR = "(?: (?!(?:in|on|of|at|by|from|within|through|with|to|for) )[^ .!?;:]+){
 _START = "(?:^| [.!?;:])"
 _SPECIAL = {"^": _START, "~": _GAP, "--": _NEAR}
 _CUT = " §"  # stands for what was taken out, so that no phrase bridges it
+
+
+class Text(NamedTuple):
+    """A text, its words, the set of these, and the lists (ON_...) that have one of them, a bit each."""
+
+    text: str
+    words: list[str]
+    known: set[str]
+    lists: int
+
+
+ON_PHRASES, ON_NEVER, ON_FOREIGN, ON_NUMBERS, ON_UNITS, ON_READ_OFF, ON_UNSEEN, ON_DRUGS = (1 << n for n in range(8))
+_REMEMBERED = 200_000  # words
+
+
+class _Lists(dict[str, int]):
+    """Word -> the lists that have it: looked up once, so that most words of most texts take one look."""
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        found = ON_DRUGS if is_drug(word) else 0
+        for bit, words in _listed():
+            found |= bit if word in words else 0
+        self[word] = found
+        return found
+
+
+_LISTS = _Lists()
 
 
 class Phrase(NamedTuple):
@@ -61,16 +90,64 @@ def split(text: str) -> list[str]:
     return text.split()
 
 
-def find(words: Sequence[str], known: set[str]) -> dict[str, str]:
-    """Rule -> its first phrase in `words`, of the rules that have one there. `known`: the set of `words`."""
-    index = _index()
-    hits = known & index.keys()
-    if not hits:
+def read(text: str) -> Text:
+    """A text as the rules look at it."""
+    return _text(text, split(text))
+
+
+def read_both(first: str, second: str) -> tuple[Text, Text]:
+    """Two texts, in little more time than one."""
+    words = split(f"{first} \0 {second}")
+    if words.count("\0") > 1:
+        return read(first), read(second)
+    place = words.index("\0")
+    return _text(first, words[:place]), _text(second, words[place + 1 :])
+
+
+def _text(text: str, words: list[str]) -> Text:
+    known = set(words)
+    return Text(text, words, known, reduce(or_, map(_LISTS.__getitem__, known), 0))
+
+
+@cache
+def _listed() -> list[tuple[int, frozenset[str]]]:
+    return [
+        (ON_PHRASES, frozenset(_index())),
+        (ON_NEVER, words_of("never")),
+        (ON_FOREIGN, words_of("foreign")),
+        (ON_NUMBERS, words_of("numbers") | words_of("tens")),
+        (ON_UNITS, words_of("units")),
+        (ON_READ_OFF, words_of("read_off")),
+        (ON_UNSEEN, words_of("unseen", "words")),
+    ]
+
+
+def is_drug(word: str) -> bool:
+    """Whether a word ends as the international names of drugs do."""
+    return len(word) > 5 and word.endswith(_endings())
+
+
+@cache
+def _endings() -> tuple[str, ...]:
+    return tuple(sorted(words_of("unseen", "drugs")))
+
+
+def find(read: Text) -> dict[str, str]:
+    """Rule -> its first phrase in a text, of the rules that have one there."""
+    if not read.lists & ON_PHRASES:
         return {}
-    phrases = [phrase for word in hits for phrase in index[word] if not any(map(known.isdisjoint, phrase.needs))]
+    index, known, phrases = _index(), read.known, []
+    for word in known:
+        if _LISTS[word] & ON_PHRASES:
+            for phrase in index[word]:
+                for need in phrase.needs:
+                    if known.isdisjoint(need):
+                        break
+                else:
+                    phrases.append(phrase)
     if not phrases:
         return {}
-    text = f" {' '.join(words)} "
+    text = f" {' '.join(read.words)} "
     broken = {phrase.rule for phrase in phrases if not phrase.fine and phrase.pattern.search(text)}
     found = {rule: _first(rule, phrases, text) for rule in broken}
     return {rule: said for rule, said in found.items() if said}

@@ -96,7 +96,10 @@ def _read_there(read: Text, said: list[str], numbers: list[int], source: str) ->
     """
     counted = read.lists & ON_NUMBERS and read.lists & ON_UNITS
     if (numbers or counted) and not read.lists & ON_READ_OFF:
-        for number, unit, before in (*_numbers(said, numbers), *(_number_words(read.words) if counted else ())):
+        stated = [*_numbers(said, numbers)]
+        if counted:
+            stated += _number_words(read.words)
+        for number, unit, before in stated:
             if _hidden(number, unit, before) and number in _numbers_of(source):
                 return number
     # With a capital: if there is none but at the start, that is soon known. What has no letter is no name.

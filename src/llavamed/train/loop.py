@@ -85,6 +85,16 @@ def _start(model: Path, data: Path, stage: Stage) -> Json:
 
 
 def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, board: Path | None, start: Json) -> Json:
+    weights, found, log, training = _fit(job, model, data, stage, device, board, start)
+    del found.pictures  # they hold the model that was trained: its memory is for the result, which is loaded next
+    parallel.together(lambda: _publish(job, model, stage, weights, found, log, training, start))
+    return job.manifest or artifact.read_manifest(job.folder)
+
+
+def _fit(
+    job: Job, model: Path, data: Path, stage: Stage, device: str, board: Path | None, start: Json
+) -> tuple[Json, Any, list[Json], Json]:
+    """Whole trained weights by name (on the first rank), what was read, the log, and what the manifest tells."""
     import torch
 
     from llavamed.model import checkpoint
@@ -134,10 +144,7 @@ def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, board: 
         "threads": torch.get_num_threads(),
         "parameters_trained": sum(weight.numel() for weight in masters.values()),
     }
-    weights = parallel.gather(masters)
-    del net, trained, masters, found.pictures  # the result is loaded next
-    parallel.together(lambda: _publish(job, model, stage, weights, found, log, training, start))
-    return job.manifest or artifact.read_manifest(job.folder)
+    return parallel.gather(masters), found, log, training
 
 
 def _publish(

@@ -36,7 +36,7 @@ from labelled_turns import GOOD, read  # noqa: E402
 from llavamed import artifact, console, storage  # noqa: E402
 from llavamed.corpus.schema import DOMAINS, FIGURES  # noqa: E402
 from llavamed.instruct.clean.again import clean_set, messages  # noqa: E402
-from llavamed.instruct.formats.hand_out import export_set  # noqa: E402
+from llavamed.instruct.formats.exporting import export_set  # noqa: E402
 from llavamed.instruct.schema import CONVERSATIONS  # noqa: E402
 
 

@@ -11,9 +11,9 @@ from llavamed import artifact, storage
 from llavamed.corpus.schema import DOMAINS
 from llavamed.errors import InputError
 from llavamed.instruct.clean.again import clean_set
-from llavamed.instruct.formats.bring_in import import_set
 from llavamed.instruct.formats.chat_eval import question_record
-from llavamed.instruct.formats.hand_out import export_set
+from llavamed.instruct.formats.exporting import export_set
+from llavamed.instruct.formats.importing import import_set
 from llavamed.instruct.formats.rest import difference, restored
 
 PUBLISHED = Path(os.environ.get("LLAVAMED_DATA", Path(__file__).parents[3] / "shared" / "data")) / "llava_med_eval"

@@ -268,7 +268,7 @@ def instruct_import(
 
     Example: `llavamed instruct import llava.json --images pictures -o conversations`
     """
-    from llavamed.instruct.formats.bring_in import import_set
+    from llavamed.instruct.formats.importing import import_set
 
     hush(quiet)
     if images and no_images:
@@ -297,7 +297,7 @@ def instruct_export(
 
     Example: `llavamed instruct export conversations --format messages -o for-trl`
     """
-    from llavamed.instruct.formats.hand_out import export_set
+    from llavamed.instruct.formats.exporting import export_set
 
     hush(quiet)
     show(export_set(folder, output, form=form, pictures=not no_images, force=force), as_json)

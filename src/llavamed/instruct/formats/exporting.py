@@ -14,7 +14,7 @@ from llavamed import artifact, storage
 from llavamed.cards import dataset_card
 from llavamed.corpus.jats import file_name
 from llavamed.corpus.schema import SPLITS
-from llavamed.instruct.formats.bring_in import LAYOUTS
+from llavamed.instruct.formats.importing import LAYOUTS
 from llavamed.instruct.formats.layout import Layout, as_it_was, list_of
 from llavamed.instruct.formats.messages import LLAMA_FACTORY
 from llavamed.storage import Json

@@ -105,3 +105,10 @@ def test_a_damaged_state_is_refused(tiny, talk, tmp_path, begun, damage):
         path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(InputError, match=r"state cannot be gone on with \(.+\): remove it"):
         loop.train(tiny, talk, tmp_path / "a", ALIGN)
+
+
+def test_conversations_without_pictures(tiny, tmp_path):
+    data = publish(tmp_path / "set", [row(n, image=None) for n in range(3)])
+    with pytest.raises(InputError, match=r"the first: no_image\): import it with its pictures"):
+        loop.train(tiny, data, tmp_path / "a", ALIGN)
+    assert not (tmp_path / "a").exists()

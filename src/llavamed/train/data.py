@@ -86,8 +86,10 @@ def read(data: Path, model: Any, processor: Any, max_length: int, pictures: Feat
             found.examples.append(example)
             found.keys.append(key)
     if not found.examples:
-        first = f" (the first: {found.excluded[0]['reason']})" if found.excluded else ""
-        raise InputError(f"{data}: no conversation of its train split can be trained on{first}: name other --data")
+        reason = found.excluded[0]["reason"] if found.excluded else ""
+        first = f" (the first: {reason})" if reason else ""
+        what = "import it with its pictures, or name other --data" if reason == "no_image" else "name other --data"
+        raise InputError(f"{data}: no conversation of its train split can be trained on{first}: {what}")
     pictures.close()
     return found
 

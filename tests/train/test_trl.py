@@ -3,7 +3,7 @@
 import pytest
 
 from llavamed import storage
-from llavamed.instruct.formats.hand_out import export_set
+from llavamed.instruct.formats.exporting import export_set
 from llavamed.train.data import count_image_tokens
 from llavamed.train.tokens import messages
 

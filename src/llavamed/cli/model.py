@@ -31,6 +31,34 @@ def model_build(
     show(build(backbone, output, image_size=image_size, seed=seed, force=force), as_json)
 
 
+@model.command("import")
+def model_import(
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="A LLaVA-Med or LLaVA checkpoint in its authors' layout.")
+    ],
+    output: Output,
+    vision_tower: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The CLIP model it names, if it does not hold it.", show_default=False),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="`v0`, `v1` or `mistral`: what it was tuned with.", show_default="by its layout"),
+    ] = None,
+    force: Force = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Turn a published LLaVA-Med or LLaVA checkpoint into one that the other commands read.
+
+    Example: `llavamed model import llava-med-v1.5-mistral-7b -o assistant`
+    """
+    from llavamed.model.legacy import import_model
+
+    hush(quiet)
+    show(import_model(source, output, vision_tower=vision_tower, prompt=prompt, force=force), as_json)
+
+
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe: YAML.")],
     stage: Annotated[str, typer.Option(help="`align`, `instruct` or `finetune`, as the recipe has it.")],

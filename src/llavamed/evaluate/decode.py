@@ -69,15 +69,21 @@ def answer(
                 last = (branches - 1).expand(n, -1)
         ids = torch.stack(said, 2).tolist()  # [n, branches, steps]
     return [
-        [text_of(processor, ids[i][b], stop_tokens(model)) for b in range(len(texts))]
+        [text_of(processor, ids[i][b], stop_tokens(model), stop_words(model)) for b in range(len(texts))]
         for i, texts in enumerate(questions)
     ]
 
 
-def text_of(processor: Any, tokens: Sequence[int], stops: Sequence[int]) -> str:
-    """The words of an answer, up to the first of the tokens that end one."""
+def text_of(processor: Any, tokens: Sequence[int], stops: Sequence[int], words: Sequence[str] = ()) -> str:
+    """The words of an answer, up to the first of the tokens or `words` that end one."""
     end = next((n for n, token in enumerate(tokens) if token in stops), len(tokens))
-    return str(processor.tokenizer.decode(tokens[:end], skip_special_tokens=True)).strip()
+    text = str(processor.tokenizer.decode(tokens[:end], skip_special_tokens=True))
+    return text[: min([at for word in words if (at := text.find(word)) >= 0], default=None)].strip()
+
+
+def stop_words(model: Any) -> list[str]:
+    """What ends an answer in words, of a model that has no token for it."""
+    return list(getattr(model.generation_config, "stop_strings", None) or [])
 
 
 def stop_tokens(model: Any) -> list[int]:

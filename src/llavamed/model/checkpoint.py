@@ -56,14 +56,16 @@ def load_any(folder: Path, *, dtype: Any, device: str = "cpu") -> tuple[Any, Any
     return model.to(device).eval(), processor
 
 
-def from_weights(config: Any, weights: dict[str, Any], *, new: str) -> Any:
+def from_weights(config: Any, weights: dict[str, Any], *, new: str | None = None) -> Any:
     """A model of `weights` (names as in a file). Those whose name holds `new` may be missing: they become random.
 
     Raises:
         InputError: another weight is missing, unexpected or misshapen.
     """
     model, found = _from_pretrained(None, config=config, state_dict=weights)
-    problem = _first_problem({kind: [n for n in names if new not in str(n)] for kind, names in found.items()})
+    problem = _first_problem(
+        {kind: [n for n in names if new is None or new not in str(n)] for kind, names in found.items()}
+    )
     if problem:
         raise InputError(f"pretrained weights: {problem}: they do not fit the installed transformers")
     return model

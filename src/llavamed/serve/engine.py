@@ -39,7 +39,9 @@ def answer(
     room = model.config.text_config.max_position_embeddings - inputs["input_ids"].shape[1]
     if room < 1:
         raise InputError(f"the conversation is {1 - room} tokens longer than the model can read: start a new one")
-    stops = _stops(model)
+    stops, ends = _stops(model), getattr(model.generation_config, "stop_strings", None) or []
+    # Half of a character, or the beginning of what ends an answer, is kept back.
+    halves = ("\ufffd", *(word[:n] for word in ends for n in range(1, len(word))))
     tokens: list[int] = []
     text, said, past, new = "", "", None, inputs
     while len(tokens) < min(max_new_tokens, room):
@@ -50,7 +52,10 @@ def answer(
             break
         tokens.append(token)
         text = processor.tokenizer.decode(tokens, skip_special_tokens=True)
-        if not text.endswith("\ufffd"):  # half of a character
+        if found := [at for word in ends if (at := text.find(word)) >= 0]:
+            text = text[: min(found)]
+            break
+        if not text.endswith(halves):
             yield text[len(said) :]
             said = text
         past, new = out.past_key_values, {"input_ids": torch.tensor([[token]], device=model.device)}

@@ -1,0 +1,334 @@
+"""LLaVA-Med and LLaVA checkpoints in their authors' layouts, turned into `transformers`' LLaVA.
+
+Their names are a language model's with three parts beside it: `model.mm_projector.*`, `model.vision_tower.*` where the
+tower was saved too, and the embedding rows of the tokens around pictures.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llavamed import artifact, storage
+from llavamed.errors import InputError
+from llavamed.model import checkpoint, pieced, prompts, towers
+from llavamed.model.prompts import Format
+from llavamed.model.tensors import Tensor, tensors_of, weight_files
+from llavamed.model.tokenizer import IMAGE_TOKEN
+from llavamed.model.towers import Tower
+
+# Where a part lies in the old layouts, and in transformers'. The first that fits holds.
+_TOWER = "model.vision_tower.vision_tower.vision_model."
+_ONE_LAYER = (("model.mm_projector.", "model.multi_modal_projector.linear_1."),)
+_TWO_LAYERS = (
+    ("model.mm_projector.0.", "model.multi_modal_projector.linear_1."),
+    ("model.mm_projector.2.", "model.multi_modal_projector.linear_2."),
+)
+_EMBEDDINGS = ("model.language_model.embed_tokens.weight", "lm_head.weight")
+_SECOND = "model.multi_modal_projector.linear_2."
+_KINDS = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral"}  # by `model_type`
+_LISTED = 8
+
+
+@dataclass(frozen=True)
+class Legacy:
+    """A checkpoint as its config.json tells: `said`; `tower`: the name of its vision tower; `framed`: pictures stand
+    between start and end tokens; `linear`: its projector is one layer."""
+
+    folder: Path
+    said: dict[str, Any]
+    language: str
+    tower: str
+    framed: bool
+    linear: bool
+
+
+def import_model(
+    source: Path, folder: Path, *, vision_tower: Path | None = None, prompt: str | None = None, force: bool = False
+) -> dict[str, Any]:
+    """Write the LLaVA checkpoint that `source` is in the old layout: `{layout, parameters, artifact, hash}`.
+
+    `vision_tower`: the folder of the CLIP model that `source` names, where its weights are not in the checkpoint.
+    `prompt`: the format it was tuned with; by default v0 with start and end tokens, mistral for Mistral, else v1.
+
+    Raises:
+        InputError: another layout; a tensor that is missing, left over or of another shape, all of them named; a
+            tower or tokenizer that is missing or another's; or what `artifact.start` refuses.
+    """
+    old = read(source)
+    chosen = _format(old, prompt)
+    tensors = tensors_of(source)
+    tower = _tower(old, tensors, vision_tower)
+    placed = _placed(tensors, tower, linear=old.linear)
+    words = pieced.words_of(source, framed=old.framed, length=int(old.said.get("max_position_embeddings", 2048)))
+    config = _configure(old, tower, words)
+    _check(source, config, placed, linear=old.linear)
+    rows = placed[_EMBEDDINGS[0]].shape[0]
+    _check_tokens(source, words.tokenizer, rows, old.framed)
+    inputs = {"checkpoint": _hash(source)} | ({"vision_tower": _hash(vision_tower)} if vision_tower else {})
+    needs = sum(tensor.size for tensor in placed.values())
+    job = artifact.start(
+        folder, "model", {"import": old.language, "prompt": chosen.name}, inputs=inputs, force=force, needs_bytes=needs
+    )
+    manifest = job.manifest
+    if manifest is None:
+        model = _model(config, placed, len(words.tokenizer), linear=old.linear)
+        checkpoint.save(_ending(model, chosen), _processor(old, tower, config, words, chosen), job.out)
+        about = {"name": source.resolve().name, "parts": _parts(old, inputs), "note": _note(old, chosen)}
+        about |= {"parameters": sum(p.numel() for p in model.parameters()), "projector": "trained"}
+        manifest = artifact.publish(job, counts={}, card=_card(about), backbone=about)
+    return {
+        "layout": f"{old.language}, prompt {chosen.name}",
+        "parameters": manifest["backbone"]["parameters"],
+        "artifact": str(folder),
+        "hash": manifest["hash"],
+    }
+
+
+def read(source: Path) -> Legacy:
+    """What the config.json of a checkpoint in the old layout says.
+
+    Raises:
+        InputError: there is none, or it is of another layout.
+    """
+    said = towers._json(source / "config.json")
+    kind = said.get("model_type")
+    if "vision_config" in said:
+        raise InputError(f"{source} is in transformers' own format already: use it as it is")
+    if kind not in _KINDS:
+        raise InputError(f"{source}: layout {kind!r} is not read, only {', '.join(_KINDS)}: name such a checkpoint")
+    for key, known in (
+        ("image_aspect_ratio", (None, "square", "pad")),
+        ("mm_vision_select_feature", (None, "patch", "cls_patch")),
+        ("mm_projector_type", (None, "linear", "mlp2x_gelu")),
+        ("mm_patch_merge_type", (None, "flat")),
+    ):
+        if said.get(key) not in known:
+            raise InputError(f"{source}: {key} {said[key]!r} is none that transformers' LLaVA has: it cannot be read")
+    tower = str(said.get("mm_vision_tower") or "openai/clip-vit-large-patch14")
+    if "biomedclip" in tower.lower().replace("_", ""):
+        raise InputError(f"{source}: its vision tower {tower} is no CLIP tower of transformers: it cannot be read yet")
+    return Legacy(
+        source,
+        said,
+        _KINDS[kind],
+        tower,
+        bool(said.get("mm_use_im_start_end")),
+        said.get("mm_projector_type", "linear") in (None, "linear"),
+    )
+
+
+def _format(old: Legacy, prompt: str | None) -> Format:
+    name = prompt or ("mistral" if old.language == "mistral" else "v0" if old.framed else "v1")
+    if name not in prompts.FORMATS:
+        raise InputError(f"unknown prompt format {name!r}: choose one of {', '.join(prompts.FORMATS)}")
+    return prompts.FORMATS[name]
+
+
+def _tower(old: Legacy, tensors: dict[str, Tensor], folder: Path | None) -> Tower:
+    """Its weights come from the checkpoint if they are there: they may have been tuned."""
+    within = {name.removeprefix(_TOWER): tensor for name, tensor in tensors.items() if name.startswith(_TOWER)}
+    if not within and folder is None:
+        raise InputError(
+            f"{old.folder} names its vision tower, {old.tower}, and does not hold it: give its folder, --vision-tower"
+        )
+    if folder is None:
+        tower = towers.from_checkpoint(old.tower, within)
+    else:
+        tower = towers.from_folder(folder)
+        if within:
+            tower = Tower(tower.config, towers.without_buffers(within), tower.images)
+    towers.check(tower, old.tower, old.said.get("mm_hidden_size"), folder or old.folder)
+    return tower
+
+
+def _places(linear: bool) -> tuple[tuple[str, str], ...]:
+    projector = _ONE_LAYER if linear else _TWO_LAYERS
+    return ((_TOWER, "model.vision_tower."), *projector, ("model.", "model.language_model."))
+
+
+def _placed(tensors: dict[str, Tensor], tower: Tower, *, linear: bool) -> dict[str, Tensor]:
+    """All tensors by transformers' names."""
+    placed = {}
+    for name, tensor in towers.without_buffers(tensors).items():
+        if not name.startswith(_TOWER):
+            old, new = next((pair for pair in _places(linear) if name.startswith(pair[0])), ("", ""))
+            placed[new + name.removeprefix(old)] = tensor
+    return placed | {f"model.vision_tower.{name}": tensor for name, tensor in tower.tensors.items()}
+
+
+def _original(name: str, *, linear: bool) -> str:
+    """What transformers calls `name`, as the old layouts do."""
+    old, new = next((pair for pair in _places(linear) if name.startswith(pair[1])), ("", ""))
+    return old + name.removeprefix(new)
+
+
+def _configure(old: Legacy, tower: Tower, words: pieced.Words) -> Any:
+    from transformers import LlamaConfig, LlavaConfig, MistralConfig
+
+    kind = {"llama": LlamaConfig, "mistral": MistralConfig}[old.language]
+    known = {*kind().to_dict(), "rope_theta", "rope_scaling"} - {"architectures", "dtype", "transformers_version"}
+    text = kind.from_dict({k: v for k, v in old.said.items() if k in known} | {"model_type": kind.model_type})
+    token = words.tokenizer
+    text.bos_token_id, text.eos_token_id, text.pad_token_id = token.bos_token_id, token.eos_token_id, token.pad_token_id
+    whole = old.said.get("mm_vision_select_feature") == "cls_patch"
+    return LlavaConfig(
+        vision_config=tower.config,
+        text_config=text,
+        image_token_index=token.convert_tokens_to_ids(IMAGE_TOKEN),
+        image_seq_length=(tower.config.image_size // tower.config.patch_size) ** 2 + whole,
+        projector_hidden_act="linear" if old.linear else "gelu",
+        vision_feature_layer=old.said.get("mm_vision_select_layer", -1),
+        vision_feature_select_strategy="full" if whole else "default",
+    )
+
+
+def _check(source: Path, config: Any, placed: dict[str, Tensor], *, linear: bool) -> None:
+    """Nothing missing, nothing left over, all of the right shape; else every name is told, as `source` has it."""
+    import torch
+    from transformers import LlavaForConditionalGeneration
+
+    with torch.device("meta"):
+        wanted = LlavaForConditionalGeneration(config).state_dict()
+    wants = {name: tuple(weight.shape) for name, weight in wanted.items() if not (linear and name.startswith(_SECOND))}
+    if config.text_config.tie_word_embeddings and _EMBEDDINGS[1] not in placed:
+        del wants[_EMBEDDINGS[1]]
+    problems = {
+        "missing": sorted(_original(name, linear=linear) for name in wants.keys() - placed.keys()),
+        "left over": sorted(placed[name].name for name in placed.keys() - wants.keys()),
+        "of another shape": [
+            f"{placed[name].name} ({list(placed[name].shape)}, not {list(shape)})"
+            for name, shape in sorted(wants.items())
+            if name in placed and placed[name].shape != shape
+        ],
+    }
+    told = [f"{what}: {_listed(names)}" for what, names in problems.items() if names]
+    if told:
+        raise InputError(f"{source} does not fit its config.json: {'; '.join(told)}: get the checkpoint again")
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def _check_tokens(source: Path, tokenizer: Any, rows: int, framed: bool) -> None:
+    """Only the picture's token, whose embedding is never read, may have no row."""
+    for token in pieced.FRAME if framed else ():
+        if (index := tokenizer.convert_tokens_to_ids(token)) >= rows:
+            raise InputError(f"{source}: {token} is token {index} and there are {rows} embeddings: the tokenizer is "
+                             "another model's: get the checkpoint's own")  # fmt: skip
+
+
+def _model(config: Any, placed: dict[str, Tensor], tokens: int, *, linear: bool) -> Any:
+    """The model of these tensors, all in the type of the embedding; with a row for each of its `tokens`."""
+    import torch
+
+    weights = {name: _loaded(tensor) for name, tensor in placed.items()}
+    kind = weights[_EMBEDDINGS[0]].dtype
+    weights = {name: weight.to(kind) for name, weight in weights.items()}
+    if linear:  # transformers' projector has two layers: the second changes nothing
+        width = config.text_config.hidden_size
+        weights |= {f"{_SECOND}weight": torch.eye(width, dtype=kind), f"{_SECOND}bias": torch.zeros(width, dtype=kind)}
+    rows = weights[_EMBEDDINGS[0]].shape[0]
+    if tokens > rows:
+        config.text_config.vocab_size = -tokens // 64 * -64  # rounded up: matrix products are faster so
+        for name in weights.keys() & set(_EMBEDDINGS):
+            # The mean of all rows: its logit is the mean of theirs, so none of the new tokens is ever the likeliest.
+            mean = weights[name].float().mean(0, keepdim=True).to(kind)
+            weights[name] = torch.cat([weights[name], mean.expand(config.text_config.vocab_size - rows, -1)])
+    config.dtype = config.text_config.dtype = config.vision_config.dtype = kind
+    return checkpoint.from_weights(config, weights).to(kind)
+
+
+def _loaded(tensor: Tensor) -> Any:
+    import torch
+
+    kinds = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+    if tensor.dtype not in kinds:
+        raise InputError(f"{tensor.file}: {tensor.name} is of type {tensor.dtype}, which is no weight: get it again")
+    room = np.empty(tensor.size, np.uint8)
+    with tensor.file.open("rb") as stream:
+        tensor.read(0, tensor.count, lambda _: stream, room)
+    return torch.from_numpy(room).view(kinds[tensor.dtype]).reshape(tensor.shape)
+
+
+def _ending(model: Any, chosen: Format) -> Any:
+    """An answer may end with words instead of a token."""
+    if chosen.end != "</s>":
+        model.generation_config.stop_strings = [chosen.end]
+    return model
+
+
+def _processor(old: Legacy, tower: Tower, config: Any, words: pieced.Words, chosen: Format) -> Any:
+    from transformers import LlavaProcessor
+
+    return LlavaProcessor(
+        towers.image_processor(tower, padded=old.said.get("image_aspect_ratio") == "pad"),
+        words.tokenizer,
+        patch_size=tower.config.patch_size,
+        vision_feature_select_strategy=config.vision_feature_select_strategy,
+        num_additional_image_tokens=1,  # the class token
+        chat_template=prompts.template(chosen, start=words.start, framed=old.framed, spaced=words.spaced),
+    )
+
+
+def _hash(folder: Path) -> str:
+    """Of a model's weights, configuration and tokenizer."""
+    paths = {*weight_files(folder), *(p for e in ("json", "model") for p in folder.glob(f"*.{e}"))}
+    lines = "".join(f"{storage.sha256_file(path)}  {path.name}\n" for path in sorted(paths))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _parts(old: Legacy, inputs: dict[str, str]) -> list[dict[str, str]]:
+    """What the card and the summary of training data tell; a licence only where the folder's own card states it."""
+    name = old.folder.resolve().name
+    card = old.folder / "README.md"
+    told = re.search(r"(?m)\A---\n(?:.*\n)*?license:\s*(\S+)", card.read_text("utf-8")) if card.exists() else None
+    language = {
+        "role": "language model and projector",
+        "name": name,
+        "licence": told[1] if told else "not stated",
+        "source": f"folder {name}",
+        "sha256": inputs["checkpoint"],
+        "note": "Imported as it is; terms of use of its base model and training data hold on.",
+    }
+    own = "vision_tower" not in inputs
+    vision = {
+        "role": "vision tower",
+        "name": old.tower,
+        "licence": "not stated",
+        "source": f"folder {name}" if own else "local folder",
+        "sha256": inputs["checkpoint" if own else "vision_tower"],
+        "note": "As the checkpoint holds it." if own else "The checkpoint names it and does not hold it.",
+    }
+    return [language, vision]
+
+
+def _note(old: Legacy, chosen: Format) -> str:
+    projector = "one linear layer" if old.linear else "two layers, GELU between"
+    return f"Imported from the {old.said['model_type']} layout; projector: {projector}; prompt format: {chosen.note}."
+
+
+def _card(about: dict[str, Any]) -> str:
+    lines = [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: image-text-to-text",
+        "---",
+        "",
+        f"# {about['name']}",
+        "",
+        f"{about['parameters']:,} parameters. {about['note']} For research use only, not for clinical decisions.",
+        "",
+        "| part | weights | licence | where from | what to know |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| {p['role']} | {p['name']} | {p['licence']} | {p['source']} (SHA-256 `{p['sha256']}`) | {p['note']} |"
+            for p in about["parts"]
+        ),
+    ]
+    return "\n".join(lines) + "\n"

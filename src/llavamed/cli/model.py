@@ -59,6 +59,19 @@ def model_import(
     show(import_model(source, output, vision_tower=vision_tower, prompt=prompt, force=force), as_json)
 
 
+@model.command("show")
+def model_show(
+    folder: Annotated[Path, typer.Argument(metavar="MODEL", help="A model.")], as_json: AsJson = False
+) -> None:
+    """Tell a model's parts, memory, licence and who can serve it, and whether its vision tower looks trained.
+
+    Example: `llavamed model show assistant`
+    """
+    from llavamed.model.inspect import describe
+
+    show(describe(folder), as_json)
+
+
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe: YAML.")],
     stage: Annotated[str, typer.Option(help="`align`, `instruct` or `finetune`, as the recipe has it.")],

@@ -83,7 +83,7 @@ def test_one_connection_serves_many_requests():
         (b"HTTP/1.1 100 Continue\r\n\r\n" + PLAIN, 200, b"hi"),
         (b"HTTP/1.1 200\r\ncontent-length: 0\r\n\r\n", 200, b""),
         (b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n", 302, b""),
-        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 22\r\n\r\n" + compress(b"hi"), 200, b"hi"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 22\r\n\r\n" + compress(b"hi", mtime=0), 200, b"hi"),
     ],
 )
 def test_answers_of_all_kinds(answer, status, body):

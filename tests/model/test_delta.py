@@ -152,6 +152,15 @@ def test_an_additive_delta(tmp_path):
             assert torch.equal(found[name], value)
 
 
+def test_what_trainers_leave_beside_weights(tmp_path):
+    """Only the files of weights are read."""
+    torch = pytest.importorskip("torch")
+    torch.save({"t": torch.ones(2, 3)}, tmp_path / "pytorch_model.bin")
+    (tmp_path / "training_args.bin").write_bytes(b"a pickle of settings")
+    (tensor,) = tensors_of(tmp_path).values()
+    assert (tensor.name, tensor.dtype, tensor.shape) == ("t", "F32", (2, 3))
+
+
 def test_another_base_is_refused(tmp_path):
     """Of other weights, or of another shape; nothing is left."""
     make(checkpoint(tmp_path / "base", BASE), checkpoint(tmp_path / "target", GROWN, seed=1), tmp_path / "delta")

@@ -22,7 +22,7 @@ MAX_HEADER = 100_000_000  # bytes: the format's own limit
 # Bytes of a number, by the format's names of its types.
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2}
 SIZES |= {"U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}
-_PICKLED = ("*.bin", "*.pt", "*.pth")
+_PICKLED = ("pytorch_model*.bin", "*.bin", "*.pt", "*.pth")  # beside the first may lie training_args.bin and the like
 
 
 @dataclass(frozen=True)

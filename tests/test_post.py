@@ -9,6 +9,7 @@ import pytest
 from llavamed import post as module
 from llavamed.post import poster
 
+ZIPPED = compress(b"hi", mtime=0)  # the same in every process: it is part of a test's name
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=1\r\nhello\r\n3\r\n yo\r\n0\r\nX-T: 1\r\n\r\n"
 
@@ -83,7 +84,7 @@ def test_one_connection_serves_many_requests():
         (b"HTTP/1.1 100 Continue\r\n\r\n" + PLAIN, 200, b"hi"),
         (b"HTTP/1.1 200\r\ncontent-length: 0\r\n\r\n", 200, b""),
         (b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n", 302, b""),
-        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 22\r\n\r\n" + compress(b"hi", mtime=0), 200, b"hi"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 22\r\n\r\n" + ZIPPED, 200, b"hi"),
     ],
 )
 def test_answers_of_all_kinds(answer, status, body):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -55,13 +56,13 @@ _ANSWER = re.compile(rf'"answer"\s*:\s*{_STRING}', re.DOTALL)
 _LINE = re.compile(r"^[\s*#\d.)]*(question|answer|[qa])\s*\d*\s*\**\s*:\s*\**", re.IGNORECASE | re.MULTILINE)
 
 
-class _File:
+class _File(ABC):
     """A prompt file: what is wanted, and examples, which are sent before each figure."""
 
     @property
+    @abstractmethod
     def path(self) -> Path:
         """The file."""
-        raise NotImplementedError
 
     @cached_property
     def hash(self) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from llavamed import artifact
+from llavamed.cards import model_head
 from llavamed.errors import InputError
 from llavamed.model import backbones, checkpoint, tokenizer
 from llavamed.model.backbones import Backbone
@@ -125,11 +126,7 @@ def _processor(config: Any, words: Any, image_size: int) -> Any:
 
 def _card(backbone: Backbone, parameters: int, image_size: int) -> str:
     lines = [
-        "---",
-        "library_name: transformers",
-        "pipeline_tag: image-text-to-text",
-        *(["license: apache-2.0"] if backbone.parts else []),
-        "---",
+        *model_head("apache-2.0" if backbone.parts else ""),
         "",
         f"# LLaVA composed of the `{backbone.name}` backbone",
         "",

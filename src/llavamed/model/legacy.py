@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from llavamed import artifact, storage
+from llavamed.cards import model_head
 from llavamed.errors import InputError
 from llavamed.model import checkpoint, pieced, prompts, towers
 from llavamed.model.prompts import Format
@@ -315,10 +316,7 @@ def _note(old: Legacy, chosen: Format) -> str:
 
 def _card(about: dict[str, Any]) -> str:
     lines = [
-        "---",
-        "library_name: transformers",
-        "pipeline_tag: image-text-to-text",
-        "---",
+        *model_head(),
         "",
         f"# {about['name']}",
         "",

@@ -9,6 +9,7 @@ from typing import Any
 
 from llavamed import artifact, storage
 from llavamed.artifact import Job
+from llavamed.cards import model_head
 from llavamed.errors import InputError
 from llavamed.instruct.schema import EXCLUDED
 from llavamed.storage import Json
@@ -312,10 +313,7 @@ def _nll(head: Any, hidden: Any, targets: Any) -> Any:
 def _card(training: Json, what: str, start: Json) -> str:
     parts = (start.get("backbone") or {}).get("parts", [])
     lines = [
-        "---",
-        "library_name: transformers",
-        "pipeline_tag: image-text-to-text",
-        "---",
+        *model_head(),
         "",
         "# LLaVA trained on figures of biomedical articles",
         "",

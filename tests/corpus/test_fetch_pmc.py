@@ -21,8 +21,8 @@ from llavamed.corpus.pmc.ledger import Ledger
 from llavamed.corpus.pmc.update import update
 from llavamed.corpus.problem import Problem
 from llavamed.errors import InputError, Unfinished
-from llavamed.summary import forms
 from llavamed.summary.facts import Fact
+from llavamed.summary.forms.origins import acquired
 from pmc_server import BUCKET, PmcServer, put_real, url
 
 
@@ -563,5 +563,7 @@ def test_the_summary_says_where_articles_came_from(bucket, proxy, tmp_path):
     bucket.put("PMC1.1")
     fetch(tmp_path / "out", ids=listed(tmp_path, "PMC1"), endpoint=proxy.url)
     sources = artifact.read_manifest(tmp_path / "out")["sources"]
-    said, _ = forms._sources({"collected.sources": Fact(sources, "articles: sources")})
-    assert said == (f"Articles were fetched from PubMed Central, s3://{BUCKET} at {proxy.url}, by a list of PMCIDs.")
+    said = acquired({"collected.sources": Fact(sources, "articles: sources")})
+    assert said.text == (
+        f"Articles were fetched from PubMed Central, s3://{BUCKET} at {proxy.url}, by a list of PMCIDs."
+    )

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from llavamed.summary.document import Field
 from llavamed.summary.facts import Facts
-from llavamed.summary.forms import Field
 
 INTRO = """Every field is *computed* from the model's lineage, *stated* by its developer, *not stated*, or *not
 applicable*. Under each computed answer stands where it was read: the artifact (its kind and the first digits of its

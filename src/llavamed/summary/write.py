@@ -6,13 +6,14 @@ from pathlib import Path
 from llavamed import storage
 from llavamed.errors import InputError
 from llavamed.storage import Json
-from llavamed.summary.facts import gather
-from llavamed.summary.forms import NOT_STATED, combined
-from llavamed.summary.profile import Profile, read_profile
+from llavamed.summary.document import NOT_STATED, Document
+from llavamed.summary.facts import Facts, gather
+from llavamed.summary.forms import FORMS
+from llavamed.summary.profile import Profile, contradictions, read_profile
 from llavamed.summary.render import as_json, as_markdown
 
 
-def write(target: Path, file: Path, *, profile: Path | None = None) -> Json:
+def write(target: Path, file: Path, *, profile: Path | None = None, form: str = "combined") -> Json:
     """Write the summary of `target`, a trained model or the folder of a run, to `file` as Markdown and beside it as
     JSON; only as JSON if `file` ends in .json. The same model and profile give the same bytes.
 
@@ -23,12 +24,10 @@ def write(target: Path, file: Path, *, profile: Path | None = None) -> Json:
     """
     if file.is_dir():
         raise InputError(f"{file} is a folder: name a file with -o, such as {file / 'summary.md'}")
-    stated = read_profile(profile) if profile else Profile()
-    facts = gather(_model(target))
-    fields = combined(facts, stated)
-    summary = as_json(facts, fields)
+    document, facts = make(target, profile, form)
+    fields = [field for section in document.sections for field in section.fields]
     beside = file.with_suffix(".json")
-    _settle(beside, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    _settle(beside, json.dumps(as_json(facts, fields), indent=1, ensure_ascii=False) + "\n")
     if file != beside:
         _settle(file, as_markdown(facts, fields))
     return {
@@ -37,6 +36,22 @@ def write(target: Path, file: Path, *, profile: Path | None = None) -> Json:
         **{key: facts[f"seen.{key}"].value for key in ("conversations", "images", "text_tokens")},
         "not_stated": [field.number for field in fields if NOT_STATED in field.basis],
     }
+
+
+def make(target: Path, profile: Path | None, form: str) -> tuple[Document, Facts]:
+    """The form of a model or a run, filled in, and the facts that it was filled from.
+
+    Raises:
+        InputError: no such form; what `gather` and `read_profile` raise; a release before the training began.
+    """
+    if form not in FORMS:
+        raise InputError(f"--form {form}: name one of {', '.join(FORMS)}")
+    stated = read_profile(profile) if profile else Profile()
+    facts = gather(_model(target))
+    first = facts.get("training.first")
+    for problem in contradictions(stated, str(first.value) if first else None):
+        raise InputError(f"{profile}: {problem}")
+    return FORMS[form](facts, stated), facts
 
 
 def _model(target: Path) -> Path:

@@ -86,7 +86,7 @@ def test_bars_keep_order_and_shares():
 
 @pytest.mark.parametrize(("share", "words"), [(0, "0 %"), (0.0001, "<0.1 %"), (0.012, "1.2 %"), (1, "100 %")])
 def test_a_small_share_is_not_nothing(share: float, words: str):
-    assert pages._per_cent(share) == words
+    assert pages.per_cent(share) == words
 
 
 @settings(deadline=None)

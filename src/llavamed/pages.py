@@ -119,7 +119,7 @@ def bars(title: str, counts: Mapping[str, int], head: str = "value") -> Markup:
     """Counts as bars, with number and share of the sum, in the order given. `head`: what a label is."""
     total, most = sum(counts.values()), max(counts.values(), default=0)
     rows = [
-        (label, f"{n:,}", _per_cent(n / total if total else 0), _number(100 * n / most if most else 0))
+        (label, f"{n:,}", per_cent(n / total if total else 0), _number(100 * n / most if most else 0))
         for label, n in counts.items()
     ]
     return _part("bars", title, head, rows) if rows else note(f"{title}: none.")
@@ -273,7 +273,7 @@ def _labels(ticks: Sequence[float], power: int = 0) -> list[str]:
     return [f"{tick + 0:,.{decimals}f}" for tick in counted]
 
 
-def _per_cent(share: float) -> str:
+def per_cent(share: float) -> str:
     """A share in words that do not round something to nothing."""
     per_cent = 100 * share
     return "<0.1 %" if 0 < per_cent < 0.1 else f"{per_cent:.1f} %" if 0 < per_cent < 10 else f"{per_cent:.0f} %"

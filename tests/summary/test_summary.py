@@ -37,11 +37,15 @@ consumer_information: None.
 """
 
 
+def fields_of(found):
+    return {field["number"]: field for section in found["sections"] for field in section["fields"]}
+
+
 def summary(run, **more):
     file = run / "summary.md"
     result = write(run, file, **more)
     found = json.loads((run / "summary.json").read_text())
-    return result, found, {field["number"]: field for field in found["fields"]}, file.read_text()
+    return result, found, fields_of(found), file.read_text()
 
 
 def recount(run):
@@ -92,7 +96,7 @@ def test_every_field_is_there_and_none_is_blank(run):
         assert field["answer"].strip()
         assert set(field["basis"].split(", ")) <= {"computed", "stated", "not stated", "not applicable"}
         assert bool(field["sources"]) == ("computed" in field["basis"])
-        assert f"**{number} {field['title']}** ({field['basis']}): " in page
+        assert f"### {number} {field['title']}\n\n*{field['basis']}*\n\n" in page
     assert result["not_stated"] == [
         "1.1.1", "1.2.1", "1.2.2", "1.3.3", "1.3.5", "2.2.1.A", "2.2.2.A", "3.2.1"
     ]  # fmt: skip
@@ -124,7 +128,8 @@ def test_dates_come_from_the_lineage(run):
 
 def test_it_says_what_the_base_weights_are(run):
     _, found, fields, page = summary(run)
-    assert [part["name"].split(" ")[0] for part in found["base_models"]] == ["SmolLM2-135M-Instruct", "DINOv2-small"]
+    [base] = found["facts"]["base"]["value"]
+    assert [part["name"].split(" ")[0] for part in base["parts"]] == ["SmolLM2-135M-Instruct", "DINOv2-small"]
     assert re.search("4 bits.*dequantised", page)
     assert re.search("motion artefacts in MRI", page)
     assert "not recorded in this lineage" in page
@@ -174,7 +179,7 @@ def test_what_was_collected_is_not_taken_for_what_was_seen(run, tmp_path):
     assert not (tmp_path / "alone.md").exists()
     alone = json.loads((tmp_path / "alone.json").read_text())
     assert "seen.kinds" not in alone["facts"]
-    [answer] = [field["answer"] for field in alone["fields"] if field["number"] == "1.3.1.D"]
+    answer = fields_of(alone)["1.3.1.D"]["answer"]
     assert "Which kinds were among the 7 seen is not known here. Collected, seen or not: CT scan" in answer
 
 

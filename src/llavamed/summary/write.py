@@ -1,35 +1,32 @@
 """`llavamed summary write`: the training-data summary of a model, from its lineage."""
 
-import json
 from pathlib import Path
 
-from llavamed import storage
 from llavamed.errors import InputError
 from llavamed.storage import Json
+from llavamed.summary import render
 from llavamed.summary.document import NOT_STATED, Document
 from llavamed.summary.facts import Facts, gather
 from llavamed.summary.forms import FORMS
 from llavamed.summary.profile import Profile, contradictions, read_profile
-from llavamed.summary.render import as_json, as_markdown
 
 
 def write(target: Path, file: Path, *, profile: Path | None = None, form: str = "combined") -> Json:
-    """Write the summary of `target`, a trained model or the folder of a run, to `file` as Markdown and beside it as
-    JSON; only as JSON if `file` ends in .json. The same model and profile give the same bytes.
+    """Write the summary of `target`, a trained model or the folder of a run, to `file`, in the format that its ending
+    names, and beside it as JSON. The same model and profile give the same bytes.
 
     Returns `{file, json, conversations, images, text_tokens, not_stated: [field number]}`.
 
     Raises:
-        InputError: `target` holds no trained model, the profile is wrong, or `file` is a folder.
+        InputError: `target` holds no trained model, the profile is wrong, or `file` is a folder or of another format.
     """
     if file.is_dir():
         raise InputError(f"{file} is a folder: name a file with -o, such as {file / 'summary.md'}")
     document, facts = make(target, profile, form)
     fields = [field for section in document.sections for field in section.fields]
     beside = file.with_suffix(".json")
-    _settle(beside, json.dumps(as_json(facts, fields), indent=1, ensure_ascii=False) + "\n")
-    if file != beside:
-        _settle(file, as_markdown(facts, fields))
+    for path in (beside, file) if file != beside else (file,):
+        render.write(document, facts, path)
     return {
         "file": str(file),
         "json": str(beside),
@@ -58,8 +55,3 @@ def _model(target: Path) -> Path:
     return (
         target if (target / "manifest.json").exists() or not (target / "assistant").is_dir() else target / "assistant"
     )
-
-
-def _settle(file: Path, text: str) -> None:
-    if not file.is_file() or file.read_text(encoding="utf-8") != text:
-        storage.write_text(file, text)

@@ -30,7 +30,7 @@ FIELDS = {
         1.2.a computed, stated | 1.2.b computed, stated | 1.2.c stated
         1.3.a computed | 1.3.b computed, not applicable | 1.3.c computed, not applicable | 1.3.d computed, stated
         1.3.e computed | 1.3.f computed, stated | 1.3.g computed
-        2.1.a computed | 2.1.b computed | 2.1.c computed | 2.1.d not applicable | 2.1.e computed, stated
+        2.1.a computed | 2.1.b computed | 2.1.c computed | 2.1.d not applicable | 2.1.e computed
         2.2.1.a stated | 2.2.1.b not applicable
         2.2.2.a stated | 2.2.2.b not applicable | 2.2.2.c not applicable | 2.2.2.d not applicable
         2.2.2.e not applicable
@@ -197,3 +197,25 @@ def test_teachers_are_split_by_whether_they_are_on_the_market(tmp_path):
 def test_the_band_is_ticked_once():
     assert boxes(10**6, "images").count("☒") == 1
     assert "☒ 1 million to 1 billion images" in boxes(10**6, "images")
+
+
+def test_files_of_the_providers_own_are_not_called_public():
+    given = [source("package", 900, 900), source("mine", 100, 100, kind="folder")]
+    facts = {"seen.sources": Fact(given, "corpus: sources"), "seen.licences": Fact({"CC0": 1000}, "corpus")}
+    fields = fields_of("eu", facts, Profile())
+    assert [row[0] for row in fields["2.1.c"].tables[0].rows] == ["package 1"]
+    assert fields["2.6.a"].answer == "Yes."
+    assert [row[0] for row in fields["2.6.b"].tables[0].rows] == ["mine 1"]
+    assert fields["2.2.2.a"].basis == fields["2.3.a"].basis == NOT_STATED
+    facts["seen.sources"] = Fact(given[:1], "corpus: sources")
+    fields = fields_of("eu", facts, Profile())
+    for number in ("2.2.1.a", "2.2.2.a", "2.3.a", "2.4.a", "2.4.b"):
+        assert fields[number].basis == COMPUTED
+        assert fields[number].answer.startswith("No: ")
+    assert fields["2.3.h"].basis == NOT_APPLICABLE
+
+
+def test_a_model_restored_from_a_delta_names_its_base():
+    facts = {"delta.base": Fact({"name": "llama-7b", "hash": "ab"}, "delta: base")}
+    assert "a delta on llama-7b" in fields_of("eu", facts, Profile())["1.2.b"].answer
+    assert "a delta on llama-7b" in fields_of("combined", facts, Profile())["1.2.1"].answer

@@ -15,6 +15,7 @@ WORDS = 12  # a stated answer of more words than this holds a figure, a name or 
 # words that stand in for a count or a list
 VAGUE = ("a variety of", "various", "a wide range", "a number of", "several", "numerous", "many", "diverse",
          "large amounts", "including but not limited to", "and so on", "etc.", "among others")  # fmt: skip
+_UNSAID = re.compile(r"(version )?not stated\b", re.IGNORECASE)
 _LINK = re.compile(r"https?://\S+")
 _COUNT = re.compile(
     r"(\d[\d,]*(?:\.\d+)?)(?: (thousand|million|billion|trillion))? (?:text )?"
@@ -72,11 +73,11 @@ def _months(first: date, last: date) -> int:
 
 def _field(field: Json) -> Iterator[Json]:
     number, answer = field["number"], field["answer"].strip()
-    text = " ".join([answer, *(cell for table in field["tables"] for row in table["rows"] for cell in row)])
     if not answer:
         yield _problem(number, "blank", "answer it, or write `not applicable: ` and why")
         return
-    if NOT_STATED in field["basis"] or re.search(r"\bnot stated\b", text, re.IGNORECASE):
+    cells = [cell for table in field["tables"] for row in table["rows"] for cell in row]
+    if NOT_STATED in field["basis"] or any(_UNSAID.match(cell) for cell in cells):
         told = re.findall(r"Not stated: (.+?\.)(?=\s|$)", answer)
         yield _problem(number, "not stated", " ".join(told) or "state it in the profile")
     if "not applicable" in field["basis"] and not re.search(r"not applicable: \S", answer, re.IGNORECASE):

@@ -141,6 +141,7 @@ class Public(_Part):
 
     used: bool | None = None
     datasets: tuple[Dataset, ...] = ()
+    selection: Text | None = None
     others: Text | None = None
     comments: Text | None = None
 

@@ -30,7 +30,7 @@ def combined(facts: Facts, profile: Profile) -> Document:
         )),
         Section("1.1", "Developer", (field("1.1.1", "Developer's name and contact", *contact(profile)),)),
         Section("1.2", "Model", (
-            field("1.2.1", "Versioned model name(s)", *models(facts, profile)),
+            field("1.2.1", "Versioned model name(s)", *models(facts, profile), origins.delta_base(facts)),
             field("1.2.2", "Release date", released(profile)),
         )),
         Section("1.3", "Training data", (

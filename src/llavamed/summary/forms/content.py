@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from llavamed.corpus.schema import KINDS
+from llavamed.corpus.schema import DOMAINS, KINDS
 from llavamed.summary.document import Table
 from llavamed.summary.facts import Fact, Facts
 from llavamed.summary.forms.bands import LISTED, band, boxes, required, share
@@ -18,6 +18,7 @@ UNION = {"bg": "Bulgarian", "hr": "Croatian", "cs": "Czech", "da": "Danish", "nl
          "sv": "Swedish"}  # fmt: skip
 LANGUAGES = UNION | {"zh": "Chinese", "ja": "Japanese", "ko": "Korean", "no": "Norwegian", "ru": "Russian",
                      "tr": "Turkish", "uk": "Ukrainian", "unknown": UNKNOWN}  # fmt: skip
+_DOMAINS = {name: KINDS[kind] for name, kind in DOMAINS.items()}
 KIND_WORDS = {**KINDS, "unknown": UNKNOWN}
 LICENCE_WORDS = {"unknown": "no licence found", "none-stated": "no licence stated", "other": "another licence",
                  "TDM": "text and data mining allowed"}  # fmt: skip
@@ -97,7 +98,7 @@ def _records(facts: Facts) -> Part | None:
     captions = records.value - talks.value
     return computed(
         f"{captions:,} pictures with captions and {talks.value:,} conversations of {turns.value:,} turns. "
-        f"{unread.value:,} records could not be read.",
+        f"Records that could not be read: {unread.value:,}.",
         records, talks, turns, unread,
     )  # fmt: skip
 
@@ -109,7 +110,7 @@ def article_types(facts: Facts) -> Part | None:
 
 def domains(facts: Facts) -> Part | None:
     """LLaVA-Med's five domains of images."""
-    return histogram(facts, "domains", "Domains of LLaVA-Med's instruction data, by figure")
+    return histogram(facts, "domains", "Domains of LLaVA-Med's instruction data, by figure", _DOMAINS)
 
 
 def kinds(facts: Facts) -> Part | None:
@@ -186,9 +187,11 @@ def counting(facts: Facts) -> Part | None:
     if tokens is None:
         return None
     side = facts.get("collected.max_side")
+    whose = [part["name"] for part in parts_of(facts) if part["role"] == "language model"]
+    tokenizer = f"the tokenizer of {whose[0]}" if whose else "the model's own tokenizer"
     sentences = [
-        "Counted after cleaning and before training, each record once. Tokens: by the model's own tokenizer, the marks "
-        "of its chat format included. Compression has no part in the sizes: they are tokens and pictures, not bytes."
+        f"Counted after cleaning and before training, each record once. Tokens: by {tokenizer}, the marks of its chat "
+        "format included. Compression has no part in the sizes: they are tokens and pictures, not bytes."
     ]
     if side:
         sentences.append(
@@ -201,7 +204,9 @@ def counting(facts: Facts) -> Part | None:
         keys = ("conversations", "images", "text_tokens", "image_tokens", "passes")
         rows = [(stage, *(count[key] for key in keys)) for stage, count in stages.value.items()]
         tables.append(table("Each stage of training, its passes apart from its size", header, rows))
-    return computed(" ".join(sentences), *(fact for fact in (tokens, side, stages) if fact), tables=tables)
+    return computed(
+        " ".join(sentences), *(fact for fact in (tokens, side, stages, facts.get("base")) if fact), tables=tables
+    )
 
 
 def clinical(facts: Facts) -> Part | None:
@@ -212,10 +217,13 @@ def clinical(facts: Facts) -> Part | None:
         return None
     n = fact.value.get("clinical_photo", 0) if isinstance(fact.value, dict) else fact.value
     which = "collected" if fact is facts.get("collected.kinds") else "seen in training"
+    types = facts.get("seen.article_types")
+    reports = types.value.get("case-report", 0) if types else 0
+    patients = f" {reports:,} are of case reports, which describe single patients." if reports else ""
     return computed(
-        f"{n:,} of the figures {which} are classed as clinical photographs, which may show people. Case reports "
-        "describe single patients, as published by their authors; names were not looked for.",
-        fact,
+        f"{n:,} of the figures {which} are classed as clinical photographs, which may show people.{patients} Names in "
+        "the texts and faces in the pictures were not looked for.",
+        *([fact, types] if types and reports else [fact]),
     )
 
 
@@ -245,7 +253,7 @@ def histogram(facts: Facts, name: str, what: str, words: dict[str, str] | None =
 
 def listed(count: dict[str, int], words: dict[str, str] | None = None) -> str:
     """ "CT scan 12, MRI scan 3"."""
-    return ", ".join(f"{(words or {}).get(key, key)} {n:,}" for key, n in ranked(count))
+    return ", ".join(f"{(words or {}).get(key, key)} {n:,}" for key, n in ranked(count) if n)
 
 
 def ranked(count: dict[str, int]) -> list[tuple[str, int]]:

@@ -90,16 +90,16 @@ def _representative(profile: Profile) -> Part:
 
 
 def _bases(facts: Facts, profile: Profile) -> list[Part | None]:
-    known = origins.bases(facts)
+    known, delta = origins.bases(facts), origins.delta_base(facts)
     rows = [(base.name, base.link or "not stated", base.summary or "not stated") for base in profile.bases]
     shown = [table("Summaries of the models that it was made from", ("model", "link", "its summary"), rows)]
     links = said("Their own summaries, as far as the provider knows:", tables=shown) if rows else None
     if known is None:
-        return [links or stated(None, "bases", "name, link, summary; or none")]
+        return [delta, links or stated(None, "bases", "name, link, summary; or none")]
     names = [part["name"] for part in content.parts_of(facts)]
     named_all = {base.name for base in profile.bases} >= set(names)
     asked = None if named_all else stated(None, "bases", f"link and summary of {', '.join(names)}")
-    return [known, links, asked]
+    return [known, delta, links, asked]
 
 
 def _placed(profile: Profile) -> Part:

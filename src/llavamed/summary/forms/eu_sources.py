@@ -12,6 +12,7 @@ from llavamed.summary.forms.parts import (
     computed,
     counted,
     field,
+    named,
     not_applicable,
     said,
     stated,
@@ -38,7 +39,7 @@ def public(facts: Facts, profile: Profile) -> Fields:
         field("2.1.b", "Modalities",
               none or (free and computed(_BOTH, *free.facts)) or _modalities(modalities, "public.datasets")),
         field("2.1.c", "Large publicly available data sets",
-              *([none] if none else [large or origins.acquired(facts), origins.selection(facts),
+              *([none] if none else [large or origins.acquired(facts), *_selection(facts, profile),
                                      *_named(given.datasets, "public.datasets", free is not None)])),
         field("2.1.d", "Other publicly available data sets",
               *([none] if none else counted(small, given.others, "public.others",
@@ -46,6 +47,13 @@ def public(facts: Facts, profile: Profile) -> Fields:
         field("2.1.e", "Comments",
               *([none] if none else comments if any(comments) else [stated(None, "public.comments", "sizes")])),
     )  # fmt: skip
+
+
+def _selection(facts: Facts, profile: Profile) -> list[Part | None]:
+    """How parts of the public data sets were chosen."""
+    known = origins.selection(facts)
+    given = stated(profile.public.selection, "public.selection", "how parts were chosen, or that all was taken")
+    return [known, named("How parts were chosen", given)] if known else []
 
 
 def licensed(facts: Facts, profile: Profile) -> Fields:
@@ -173,7 +181,7 @@ def synthetic(facts: Facts, profile: Profile) -> Fields:
 def other(facts: Facts, profile: Profile) -> Fields:
     """2.6: data from anywhere else, such as what fixed rules wrote."""
     given, rules, brought = profile.other, origins.by_rules(facts), origins.own_sources(facts)
-    known = [part for part in (brought, rules) if part]
+    known = [part for part in (brought, origins.own_text(facts), rules) if part]
     none = not_applicable("no data came from other sources") if given.used is False and not known else None
     comment = stated(given.comments, "other.comments", "or `not applicable: ` and why")
     return (
@@ -204,8 +212,8 @@ def _modalities(names: Iterable[str], key: str) -> Part:
 
 
 def _named(sets: tuple[Dataset, ...], key: str, known: bool) -> list[Part | None]:
-    named = data_sets(sets)
-    return [named] if named or known else [stated(None, key, "name, version, link, dates; or none")]
+    shown = data_sets(sets)
+    return [shown] if shown or known else [stated(None, key, "name, version, link, dates; or none")]
 
 
 def _each(given: Crawled, *keys: str) -> list[Part | None]:

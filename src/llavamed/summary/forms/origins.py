@@ -128,11 +128,14 @@ def _span(source: dict[str, Any]) -> str:
 def selection(facts: Facts) -> Part | None:
     """How a part of the sources was chosen: what each step kept."""
     fact = facts.get("cleaning")
-    steps = [step for step in fact.value if step["step"].startswith(("articles", "corpus"))] if fact else []
+    steps = [step for step in fact.value
+             if step["step"].startswith("corpus") and step["records"] == "figures"] if fact else []  # fmt: skip
     if fact is None or not steps:
         return None
-    kept = "; ".join(f"{step['step']}: {step['kept']:,} of {step['in']:,} {step['records']} kept" for step in steps)
-    return computed(f"How parts were chosen: {kept}; what was left out and why stands in 3.3.a.", fact)
+    kept, found = (sum(step[key] for step in steps) for key in ("kept", "in"))
+    return computed(
+        f"Of the {found:,} figures found in them {kept:,} were kept; what was left out, and why, stands in 3.3.a.", fact
+    )
 
 
 def publishers(facts: Facts, small: bool) -> Part | None:
@@ -197,6 +200,14 @@ def bases(facts: Facts) -> Part | None:
     shown = table("Models that this one was made from", ("part", "weights", "licence", "where from"), rows)
     sentence = f"This model is a modification of {len(parts)} models; the data of that modification alone are counted."
     return computed(sentence, facts["base"], tables=[shown])
+
+
+def delta_base(facts: Facts) -> Part | None:
+    """The model that a delta was applied to."""
+    fact = facts.get("delta.base")
+    if fact is None:
+        return None
+    return computed(f"Its weights were restored from a delta on {fact.value['name']}.", fact)
 
 
 def copyrighted(facts: Facts) -> Part | None:
@@ -282,6 +293,18 @@ def shares_of_licences(facts: Facts) -> Table | None:
     total = sum(fact.value.values())
     rows = [(LICENCE_WORDS.get(code, code), n, share(n, total)) for code, n in fact.value.items()]
     return table("Licences, by figure", ("licence", "figures", "share"), rows)
+
+
+def own_text(facts: Facts) -> Part | None:
+    """The text of the built-in articles, which is nobody else's."""
+    fact = facts.get("collected.sources")
+    if fact is None or not any("package" in source for source in fact.value):
+        return None
+    return computed(
+        "Text: titles, captions and sentences of the built-in articles, in English, written for llavamed around the "
+        "pictures of the packages in 2.1, and free of rights (CC0 1.0).",
+        fact,
+    )
 
 
 def by_rules(facts: Facts) -> Part | None:

@@ -107,6 +107,8 @@ def test_a_bare_summary_lists_what_to_add(made):
     ("change", "what"),
     [
         ({"f3_2_a": {"answer": " "}}, "blank"),
+        ({"f2_1_a": {"answer": "Yes: figures.\n\nStated by the provider: No."}},
+         "the lineage says Yes, the provider No"),
         ({"f1_1_b": {"answer": "Not applicable"}}, "not applicable without a reason"),
         ({"f3_2_a": {"answer": "https://example.org/policy"}}, "a link in place of an answer"),
         ({"f3_2_a": {"answer": "We looked at various sources and took care that nothing bad was in any of them."}},

@@ -209,6 +209,9 @@ def test_files_of_the_providers_own_are_not_called_public():
     assert fields["2.2.2.a"].basis == fields["2.3.a"].basis == NOT_STATED
     facts["seen.sources"] = Fact(given[:1], "corpus: sources")
     fields = fields_of("eu", facts, Profile())
+    denied = fields_of("eu", facts, Profile.model_validate({"public": {"used": False}}))["2.1.a"]
+    assert denied.answer.startswith("Yes: ")
+    assert denied.answer.endswith("Stated by the provider: No.")
     for number in ("2.2.1.a", "2.2.2.a", "2.3.a", "2.4.a", "2.4.b"):
         assert fields[number].basis == COMPUTED
         assert fields[number].answer.startswith("No: ")

@@ -84,6 +84,10 @@ def _field(field: Json) -> Iterator[Json]:
         yield _problem(number, "not applicable without a reason", "say why")
     if _LINK.fullmatch(answer.rstrip(".")) and number not in _LINKS:
         yield _problem(number, "a link in place of an answer", "say what stands there")
+    beside = re.search(r"Stated by the provider: (Yes|No)\.", answer)
+    first = re.match(r"(Yes|No)\b", answer)
+    if beside and first and beside[1] != first[1]:
+        yield _problem(number, f"the lineage says {first[1]}, the provider {beside[1]}", "mend the profile, or say why")
     yield from _bands(number, answer)
     if "stated" in field["basis"].split(", "):
         yield from _vague(number, _stated(field))

@@ -4,7 +4,7 @@ from llavamed.summary.document import Document, Section
 from llavamed.summary.facts import Facts
 from llavamed.summary.forms import content, origins
 from llavamed.summary.forms.eu_sources import is_small
-from llavamed.summary.forms.parts import Part, added, computed, counted, field, named, said, stated, yes_no
+from llavamed.summary.forms.parts import Part, added, answered, computed, counted, field, named, said, stated
 from llavamed.summary.forms.stated import continues, data_sets, document, yes_beside
 from llavamed.summary.profile import Content, Profile
 
@@ -42,8 +42,7 @@ def ab2013(facts: Facts, profile: Profile) -> Document:
 
 
 def _sources(facts: Facts, profile: Profile) -> list[Part | None]:
-    known = [origins.acquired(facts), origins.large_sources(facts), origins.small_sources(facts),
-             origins.publishers(facts, is_small(profile))]  # fmt: skip
+    known = [*origins.sources(facts), origins.publishers(facts, is_small(profile))]
     named_sets = data_sets(profile.public.datasets + profile.private.datasets)
     given = [named_sets, added(profile.public.others), added(profile.private.others)]
     found = [part for part in (*known, *given) if part]
@@ -97,5 +96,5 @@ def _period(facts: Facts, profile: Profile) -> tuple[Part | None, ...]:
 
 def _synthetic(facts: Facts, profile: Profile) -> list[Part | None]:
     known = origins.synthetic(facts)
-    return [known or yes_no(profile.synthetic.used, "synthetic.used"), origins.base_unknown(facts),
+    return [*answered(known, profile.synthetic.used, "synthetic.used"), origins.base_unknown(facts),
             added(profile.synthetic.comments)]  # fmt: skip

@@ -3,7 +3,7 @@
 from llavamed.summary.document import Document, Field, Section
 from llavamed.summary.facts import Facts
 from llavamed.summary.forms import content, origins
-from llavamed.summary.forms.parts import Part, added, counted, field, stated, yes_no
+from llavamed.summary.forms.parts import Part, added, answered, counted, field, stated
 from llavamed.summary.forms.stated import (
     absent,
     contact,
@@ -107,12 +107,12 @@ def _contents(facts: Facts, profile: Profile) -> list[Field]:
 
 
 def _public(facts: Facts, profile: Profile) -> list[Part | None]:
-    found = [part for part in (origins.public(facts), origins.acquired(facts), origins.large_sources(facts)) if part]
+    answer = answered(origins.public(facts), profile.public.used, "public.used")
     named_sets = [data_sets(profile.public.datasets), added(profile.public.others)]
-    return [*(found or [yes_no(profile.public.used, "public.used")]), *named_sets]
+    return [*answer, *origins.sources(facts), *named_sets]
 
 
 def _synthetic(facts: Facts, profile: Profile) -> list[Part | None]:
     known = origins.synthetic(facts)
-    return [known or yes_no(profile.synthetic.used, "synthetic.used"), origins.base_unknown(facts),
+    return [*answered(known, profile.synthetic.used, "synthetic.used"), origins.base_unknown(facts),
             added(profile.synthetic.comments)]  # fmt: skip

@@ -9,6 +9,7 @@ from llavamed.summary.forms.bands import LISTED, required, share
 from llavamed.summary.forms.parts import (
     Part,
     added,
+    answered,
     computed,
     counted,
     field,
@@ -35,7 +36,7 @@ def public(facts: Facts, profile: Profile) -> Fields:
     modalities = tuple(dict.fromkeys(name for one in given.datasets for name in one.modalities))
     small = origins.small_sources(facts)
     return (
-        field("2.1.a", "Were publicly available data sets used?", free or yes_no(given.used, "public.used")),
+        field("2.1.a", "Were publicly available data sets used?", *answered(free, given.used, "public.used")),
         field("2.1.b", "Modalities",
               none or (free and computed(_BOTH, *free.facts)) or _modalities(modalities, "public.datasets")),
         field("2.1.c", "Large publicly available data sets",
@@ -60,10 +61,10 @@ def licensed(facts: Facts, profile: Profile) -> Fields:
     """2.2.1: data licensed by rightsholders."""
     given = profile.licensed
     known = origins.all_public(facts, "no source is licensed by a commercial agreement")
-    answer = known if given.used is None and known else yes_no(given.used, "licensed.used")
+    answer = answered(known, given.used, "licensed.used")
     none = _none(known, given.used, "no data were licensed commercially")
     return (
-        field("2.2.1.a", "Were commercial licences concluded with rightsholders?", answer, added(given.agreements)),
+        field("2.2.1.a", "Were commercial licences concluded with rightsholders?", *answer, added(given.agreements)),
         field("2.2.1.b", "Modalities", none or _modalities(given.modalities, "licensed.modalities")),
     )
 
@@ -72,10 +73,10 @@ def private(facts: Facts, profile: Profile) -> Fields:
     """2.2.2: private data sets of other third parties."""
     given = profile.private
     known = origins.all_public(facts, "no source is a private data set of a third party")
-    answer = known if given.used is None and known else yes_no(given.used, "private.used")
+    answer = answered(known, given.used, "private.used")
     none = _none(known, given.used, "no private data sets of third parties were used")
     return (
-        field("2.2.2.a", "Were private data sets of other third parties used?", answer),
+        field("2.2.2.a", "Were private data sets of other third parties used?", *answer),
         field("2.2.2.b", "Modalities", none or _modalities(given.modalities, "private.modalities")),
         field("2.2.2.c", "Data sets publicly known to exist",
               *([none] if none else _named(given.datasets, "private.datasets", False))),
@@ -90,7 +91,7 @@ def crawled(facts: Facts, profile: Profile) -> Fields:
     """2.3: data crawled and scraped."""
     given, small = profile.crawled, is_small(profile)
     known = origins.all_public(facts, "no page was crawled or scraped; the data came as published files")
-    answer = known if given.used is None and known else yes_no(given.used, "crawled.used")
+    answer = answered(known, given.used, "crawled.used")
     none = _none(known, given.used, "nothing was crawled or scraped")
     rows = [(crawler.name, crawler.purpose, f"{crawler.first} to {crawler.latest}") for crawler in given.crawlers]
 
@@ -101,7 +102,7 @@ def crawled(facts: Facts, profile: Profile) -> Fields:
         return said(f"{len(rows)} crawlers.", tables=shown) if rows else stated(None, "crawled.crawlers", name)
 
     return (
-        field("2.3.a", "Were data crawled or scraped?", answer),
+        field("2.3.a", "Were data crawled or scraped?", *answer),
         field("2.3.b", "Crawlers", none or column(0, "names")),
         field("2.3.c", "Purposes of the crawlers", none or column(1, "purpose")),
         field("2.3.d", "Behaviour of the crawlers",
@@ -121,15 +122,15 @@ def users(facts: Facts, profile: Profile) -> Fields:
     given = profile.users
     known = origins.all_public(facts, "no source is data of users")
     answers = [
-        known if said_so is None and known else yes_no(said_so, f"users.{key}")
+        answered(known, said_so, f"users.{key}")
         for key, said_so in (("interactions", given.interactions), ("other_services", given.other_services))
     ]
     used = True if given.interactions or given.other_services else given.other_services
     none = _none(known, used, "no data of users were used")
     no_services = _none(known, given.other_services, "no data of users of other services were used")
     return (
-        field("2.4.a", "Were data of interactions with the model used?", answers[0]),
-        field("2.4.b", "Were data of users of other services used?", answers[1]),
+        field("2.4.a", "Were data of interactions with the model used?", *answers[0]),
+        field("2.4.b", "Were data of users of other services used?", *answers[1]),
         field(
             "2.4.c", "Services and products", no_services or stated(given.services, "users.services", "each by name")
         ),
@@ -143,7 +144,7 @@ def synthetic(facts: Facts, profile: Profile) -> Fields:
     given, known = profile.synthetic, origins.synthetic(facts)
     made = origins.makers(facts)
     used = bool(made) if known else given.used
-    none = not_applicable("no data were made by AI models") if used is False else None
+    none = not_applicable("no data were made by AI models") if used is False and given.used is not True else None
     stated_of = {model.name: model for model in given.models}
     names = list(dict.fromkeys([*(maker["name"] for maker in made), *stated_of]))
     on_market = [name for name in names if name not in stated_of or stated_of[name].on_market is not False]
@@ -164,7 +165,7 @@ def synthetic(facts: Facts, profile: Profile) -> Fields:
     nobody = not_applicable("each model that made data is on the market")
     nothing = not_applicable("no model that is on the market made data")
     return (
-        field("2.5.a", "Were data made by AI models used?", known or yes_no(given.used, "synthetic.used"),
+        field("2.5.a", "Were data made by AI models used?", *answered(known, given.used, "synthetic.used"),
               origins.base_unknown(facts)),
         field("2.5.b", "Modalities", none or modalities or _modalities(given.modalities, "synthetic.modalities")),
         field("2.5.c", "General-purpose AI models on the market that made them",
@@ -203,7 +204,8 @@ def is_small(profile: Profile) -> bool:
 
 def _none(known: Part | None, used: bool | None, why: str) -> Part | None:
     """Why the rest of a part does not apply: it was answered no, here or by the lineage."""
-    no = used is False or (used is None and known is not None and known.text.startswith("No"))
+    says_no = known.text.startswith("No") if known else used is False
+    no = says_no and used is not True
     return not_applicable(why) if no else None
 
 

@@ -27,18 +27,25 @@ REMOVED = {"opt_outs": "whose author or publisher had opted out", "retracted": "
 
 
 def public(facts: Facts) -> Part | None:
-    """Whether there is free data, and under which licences."""
+    """Whether there is data that anyone can get, and under which licences."""
     licences = facts.get("seen.licences") or facts.get("collected.licences") or facts.get("data.licences")
     if licences is None:
         return None
-    which = "collected" if licences is facts.get("collected.licences") else "seen in training"
-    free = any(key.startswith(("CC", "PDM")) for key in licences.value)  # the corpus's codes
-    answer = (
-        "Yes: figures and captions of articles, some or all under Creative Commons licences or in the public domain."
-        if free
-        else "No article under a Creative Commons licence or in the public domain is known."
-    )
-    return computed(f"{answer} Licences of the figures {which}: {listed(licences.value, LICENCE_WORDS)}.", licences)
+    which = "seen in training" if licences is facts.get("seen.licences") else "collected"
+    known = facts.get("seen.sources")
+    number = len(_open(known)) if known else 0
+    if known and number:
+        answer = f"Yes: figures and captions of articles, of {number:,} sources that anyone can get."
+    elif any(key.startswith(("CC", "PDM")) for key in licences.value):  # the corpus's codes
+        answer = "Yes: figures and captions, some or all under Creative Commons licences or in the public domain."
+    else:
+        answer = "No article under a Creative Commons licence or in the public domain is known."
+    rests = [licences, known] if known and number else [licences]
+    return computed(f"{answer} Licences of the figures {which}: {listed(licences.value, LICENCE_WORDS)}.", *rests)
+
+
+def _open(fact: Fact) -> list[dict[str, Any]]:
+    return [source for source in fact.value if source["kind"] in _PUBLIC]
 
 
 def acquired(facts: Facts) -> Part | None:
@@ -62,6 +69,12 @@ def _bucket(source: dict[str, Any]) -> str:
     return f"Articles were fetched from PubMed Central, {source['bucket']} at {source['endpoint']}, by {how}."
 
 
+def sources(facts: Facts) -> list[Part | None]:
+    """Each source that was seen in training, else where articles were fetched from; and text of nobody else's."""
+    seen = [large_sources(facts), small_sources(facts), own_sources(facts)]
+    return [*seen, own_text(facts)] if any(seen) else [acquired(facts)]
+
+
 def all_public(facts: Facts, what: str) -> Part | None:
     """A plain no, where each source in the lineage is open to anyone. `what`: a sentence on what there is not."""
     fact = facts.get("seen.sources")
@@ -82,7 +95,7 @@ def small_sources(facts: Facts) -> Part | None:
 
 def _sources(facts: Facts, large: bool) -> Part | None:
     fact, languages = facts.get("seen.sources"), facts.get("seen.languages")
-    open_to_all = [source for source in fact.value if source["kind"] in _PUBLIC] if fact else []
+    open_to_all = _open(fact) if fact else []
     if fact is None or not open_to_all:
         return None
     totals = {key: sum(source[key] for source in open_to_all) for key in ("images", "text_tokens")}
@@ -264,8 +277,7 @@ def purposes(facts: Facts) -> Part | None:
     if fact is None or not fact.value:
         return None
     return computed(
-        "What for: to keep figures with a readable picture, a caption and a known licence; each picture once; no "
-        "figure of a test set; and conversations that fit the model's length.",
+        "What for: to train on what could be read, was chosen by the rules of the build, and fits the model's length.",
         fact,
     )
 

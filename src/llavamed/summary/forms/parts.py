@@ -68,6 +68,12 @@ def named(name: str, part: Part) -> Part:
     return Part(f"{name}: {part.text}", part.basis, part.facts, part.tables)
 
 
+def answered(known: Part | None, answer: bool | None, key: str) -> tuple[Part | None, ...]:
+    """A question that the lineage answers, with what the profile says beside it; else the profile alone."""
+    beside = None if answer is None else "Yes." if answer else "No."
+    return (known, added(beside)) if known else (yes_no(answer, key),)
+
+
 def field(number: str, title: str, *parts: Part | None) -> Field:
     """A field of these parts, a paragraph each; those that are None are left out."""
     found = [part for part in parts if part]

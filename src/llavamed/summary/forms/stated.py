@@ -4,7 +4,7 @@ from llavamed.summary.document import Chart, Document, Section, Table
 from llavamed.summary.facts import Fact, Facts
 from llavamed.summary.forms import content
 from llavamed.summary.forms.content import KIND_WORDS, LICENCE_WORDS, listed, parts_of
-from llavamed.summary.forms.parts import Part, added, computed, not_applicable, said, stated, table, yes_no
+from llavamed.summary.forms.parts import Part, added, answered, computed, not_applicable, said, stated, table, yes_no
 from llavamed.summary.profile import Dataset, Profile
 
 UNKNOWN_BASE = (
@@ -137,9 +137,9 @@ def data_sets(sets: tuple[Dataset, ...]) -> Part | None:
 def yes_beside(
     used: bool | None, words: str | None, key: str, beside: str, known: Part | None = None
 ) -> list[Part | None]:
-    """A question with a yes or no and, after a yes, words; unanswered, what the lineage says."""
-    if used is None and known:
-        return [known, added(words)]
+    """A question with a yes or no and, after a yes, words; what the lineage says comes first."""
+    if known:
+        return [*answered(known, used, f"{key}.used"), added(words)]
     if used is None and words:
         return [stated(words, f"{key}.{beside}")]
     answer = yes_no(used, f"{key}.used")
@@ -178,6 +178,9 @@ def _notes(facts: Facts) -> list[str]:
             "Sizes are of the data after cleaning and before training, each record once; how often they were read is "
             "told apart. Where a model was made from others, the data of this modification alone are counted."
         )
+    unknown = facts.get("unknown")
+    if unknown and unknown.value:
+        notes.append(f"{len(unknown.value)} facts are not known; what they are and why stands at the end.")
     if "base" in facts:
         notes.append(UNKNOWN_BASE if parts_of(facts) else RANDOM_BASE)
     return notes

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from llavamed import artifact, storage
-from llavamed.corpus.schema import DOMAINS, FIGURES
+from llavamed.corpus.schema import DOMAINS, EXCLUDED, FIGURES
 
 TEXTS = {
     "ct": "Axial CT of the chest shows a nodule in the upper lobe (arrow).",
@@ -39,6 +39,8 @@ def write_corpus(folder: Path, files: list[tuple[str, list[dict]]], parents: lis
     job = artifact.start(folder, "corpus", {"max_side": 512}, parents=parents or [])
     for index, (split, rows) in enumerate(files):
         storage.write_table(job.out / f"data/{split}-{index:05d}.parquet", rows, FIGURES)
+    lost = [{"pair_id": f"{n}_F{n}", "reason": "no_image"} for n in (1, 2)]
+    storage.write_table(job.out / "excluded/figures-00000.parquet", lost, EXCLUDED)
     every = [row for _, rows in files for row in rows]
     histograms = {
         name: Counter(str(row[name] or "unknown") for row in every) for name in ("licence", "year", "language")

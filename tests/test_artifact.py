@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from llavamed import artifact, storage
 from llavamed.errors import InputError
+from llavamed.verify import rehash
 
 ROWS = {"data": pa.schema([("id", pa.string())]), "excluded": pa.schema([("id", pa.string()), ("reason", pa.string())])}
 
@@ -63,7 +64,7 @@ def test_other_settings_are_refused_unless_forced(tmp_path):
     replaced = make(tmp_path / "a", seed=1, shards=2, force=True)
     assert replaced["settings"] == {"seed": 1}
     assert len(storage.tables(tmp_path / "a")) == 2, "files of the replaced artifact stayed behind"
-    assert artifact.verify(tmp_path / "a") == []
+    assert rehash(tmp_path / "a") == []
 
 
 def test_a_stranger_s_folder_is_left_alone(tmp_path):
@@ -98,19 +99,19 @@ def test_parents_are_embedded_and_checked(tmp_path):
     make(tmp_path / "a")
     child = make(tmp_path / "b", parents=[tmp_path / "a"])
     assert child["parents"][0]["manifest"] == artifact.read_manifest(tmp_path / "a")
-    assert artifact.verify(tmp_path / "b") == []
+    assert rehash(tmp_path / "b") == []
     path = tmp_path / "b" / "manifest.json"
     edited = json.loads(path.read_text())
     edited["parents"][0]["manifest"]["counts"]["records"]["kept"] += 1
     path.write_text(json.dumps(edited))
-    assert artifact.verify(tmp_path / "b") == [{"path": "manifest.json:parents[0]", "what": "changed"}]
+    assert rehash(tmp_path / "b") == [{"path": "manifest.json:parents[0]", "what": "changed"}]
 
 
 def test_verify_names_what_changed(tmp_path):
     make(tmp_path / "a")
     (tmp_path / "a" / "data" / "train-00001.parquet").write_bytes(b"x")
     (tmp_path / "a" / "data" / "train-00002.parquet").unlink()
-    found = artifact.verify(tmp_path / "a")
+    found = rehash(tmp_path / "a")
     assert found == [
         {"path": "data/train-00001.parquet", "what": "changed"},
         {"path": "data/train-00002.parquet", "what": "missing"},
@@ -156,7 +157,7 @@ def test_killed_at_any_moment_the_same_bytes(tmp_path, over_an_old_one):
         finished = killed.returncode == 0
         assert finished or killed.returncode == -signal.SIGKILL, killed.stderr
         assert make(folder, seed=1, shards=3, force=not finished)["hash"] == want["hash"]
-        assert artifact.verify(folder) == []
+        assert rehash(folder) == []
         assert not (folder / ".job").exists()
         assert len(storage.tables(folder)) == 3
 

@@ -14,7 +14,7 @@ from PIL import Image
 from llavamed.cli import app
 
 ROOT = Path(__file__).parent.parent
-NAMES = "(?:run|corpus|instruct|model|delta|train|benchmark|evaluate|chat|summary|verify)"
+NAMES = "(?:run|corpus|instruct|model|delta|train|benchmark|evaluate|chat|summary|verify|trace|impact)"
 
 
 def commands(path, begin="^ *", end="$"):
@@ -26,6 +26,7 @@ COMMANDS = commands(ROOT / "README.md")
 DOCS = [words for name in ("sources.md", "benchmarks.md") for words in commands(ROOT / "docs" / name, r"\| `", r"` \|")]
 DOCS += commands(ROOT / "docs" / "teacher.md") + commands(ROOT / "docs" / "chat.md")
 DOCS += commands(ROOT / "docs" / "delta.md") + commands(ROOT / "docs" / "summary.md")
+DOCS += commands(ROOT / "docs" / "trace.md")
 FORMATS = commands(ROOT / "docs" / "formats.md")
 DOCS += commands(ROOT / "docs" / "clusters.md", "-m ") + FORMATS
 TRAINING = [words for words in commands(ROOT / "docs" / "training.md") if "RECIPE" not in words]

@@ -4,7 +4,6 @@ While a step works, everything is under `DIR/.job/`; nothing stands under its fi
 The manifest is renamed into place last. No manifest = not finished. See docs/design.md for the contract.
 """
 
-import hashlib
 import json
 import os
 import platform
@@ -24,11 +23,15 @@ from llavamed import __version__, croissant
 from llavamed.console import progress
 from llavamed.engine import map_shards
 from llavamed.errors import InputError
+from llavamed.manifest import canonical, describe, seal
+from llavamed.manifest import content_hash as content_hash
+from llavamed.manifest import parent as parent
+from llavamed.manifest import read_manifest as read_manifest
+from llavamed.manifest import require as require
 from llavamed.storage import (
     PART,
     Json,
     settle,
-    sha256_file,
     write_json,
     write_table,
     write_text,
@@ -82,7 +85,7 @@ def start(
         InputError: the folder holds something else, or the same step with other settings and not `force`; another
             run is writing to it; a parent is not a finished artifact; the disk has not `needs_bytes` free.
     """
-    job = Job(folder, kind, json.loads(_canonical(settings)), inputs or {}, [parent(path) for path in parents])
+    job = Job(folder, kind, json.loads(canonical(settings)), inputs or {}, [parent(path) for path in parents])
     want = _request(job)
     manifest = folder / "manifest.json"
     ours = manifest.exists() or (job.work / "job.json").exists()
@@ -195,7 +198,7 @@ def _write_shard(
         if rows:
             path = f"{name}-{index:05d}.parquet"
             write_table(work / "out" / path, rows, schemas[name.split("/")[0]])
-            files[path] = _describe(work / "out" / path)
+            files[path] = describe(work / "out" / path)
     write_json(work / "shards" / f"{index:05d}.json", {"files": files, "facts": facts})
 
 
@@ -229,7 +232,7 @@ def publish(
     if card:
         write_text(job.out / "README.md", card)
     names = sorted(p.relative_to(job.out).as_posix() for p in job.out.rglob("*") if p.is_file())
-    files = {name: job.shard_files.get(name) or _describe(job.out / name) for name in names}
+    files = {name: job.shard_files.get(name) or describe(job.out / name) for name in names}
     manifest = {
         "format": 1,
         "kind": job.kind,
@@ -247,7 +250,8 @@ def publish(
     }
     if card and job.kind in croissant.KINDS:  # no part of the content, as the card
         write_json(job.out / croissant.NAME, croissant.croissant(job.out, manifest, card))
-        files[croissant.NAME] = _describe(job.out / croissant.NAME)
+        files[croissant.NAME] = describe(job.out / croissant.NAME)
+    manifest["sha256"] = seal(manifest)
     write_json(job.work / "manifest.json", manifest)
     _move_into_place(job)
     _release(job)
@@ -285,82 +289,6 @@ def _move_into_place(job: Job) -> None:
             os.replace(source, target)
     settle(job.work / "manifest.json", final)
     shutil.rmtree(job.work)
-
-
-def read_manifest(folder: Path) -> Json:
-    """The manifest of a finished artifact.
-
-    Raises:
-        InputError: there is none, or it cannot be read.
-    """
-    path = folder / "manifest.json"
-    if not folder.is_dir():
-        raise InputError(f"{folder} does not exist: name the folder of a finished step")
-    if not path.exists():
-        raise InputError(f"{folder} is no finished llavamed artifact (no manifest.json): run the step that writes it")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}): run the step again with --force") from None
-    if not isinstance(manifest, dict) or not {"kind", "hash", "files", "request"} <= manifest.keys():
-        raise InputError(f"{path} is not a llavamed manifest: name the folder of a finished step")
-    return manifest
-
-
-def require(folder: Path, *kinds: str) -> Json:
-    """The manifest of `folder`, which must be one of `kinds`.
-
-    Raises:
-        InputError: it is something else.
-    """
-    manifest = read_manifest(folder)
-    if manifest["kind"] not in kinds:
-        raise InputError(f"{folder} is of kind {manifest['kind']}; this step reads {' or '.join(kinds)}")
-    return manifest
-
-
-def parent(folder: Path) -> Json:
-    """What a child embeds: the parent's whole manifest and the SHA-256 of its canonical JSON."""
-    manifest = read_manifest(folder)
-    return {"sha256": hashlib.sha256(_canonical(manifest)).hexdigest(), "manifest": manifest}
-
-
-def verify(folder: Path) -> list[Json]:
-    """Re-hash an artifact's files and its embedded parents: `[{path, what}]`, empty when all is as published."""
-    manifest = read_manifest(folder)
-    problems = []
-    for name, description in manifest["files"].items():
-        if not (folder / name).is_file():
-            problems.append({"path": name, "what": "missing"})
-        elif _describe(folder / name) != description:
-            problems.append({"path": name, "what": "changed"})
-    if content_hash(manifest["kind"], manifest["files"]) != manifest["hash"]:
-        problems.append({"path": "manifest.json", "what": "content hash does not follow from the file hashes"})
-    return problems + _verify_parents(manifest, "manifest.json")
-
-
-def _verify_parents(manifest: Json, where: str) -> list[Json]:
-    problems = []
-    for index, entry in enumerate(manifest["parents"]):
-        place = f"{where}:parents[{index}]"
-        if hashlib.sha256(_canonical(entry["manifest"])).hexdigest() != entry["sha256"]:
-            problems.append({"path": place, "what": "changed"})
-        problems += _verify_parents(entry["manifest"], place)
-    return problems
-
-
-def content_hash(kind: str, files: dict[str, Json]) -> str:
-    """SHA-256 over `sha256sum`-style lines, sorted by path, of the files that are content.
-
-    Content: `data/` and `excluded/`, or of a model or delta its weights, tokenizer and configuration. For a data set,
-    `find data excluded -type f | LC_ALL=C sort | xargs sha256sum | sha256sum` gives the same.
-    """
-    if kind in ("model", "delta"):
-        names = [n for n in files if n.endswith((".safetensors", ".json", ".jinja", ".model", ".txt"))]
-    else:
-        names = [n for n in files if n.startswith(("data/", "excluded/"))]
-    lines = "".join(f"{files[name]['sha256']}  {name}\n" for name in sorted(names))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def add(left: Json, right: Json) -> Json:
@@ -420,14 +348,6 @@ def _clear(work: Path) -> None:
             shutil.rmtree(path)
         elif path.name != "lock":
             path.unlink()
-
-
-def _describe(path: Path) -> Json:
-    return {"sha256": sha256_file(path), "bytes": path.stat().st_size}
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str).encode()
 
 
 def _versions() -> Json:

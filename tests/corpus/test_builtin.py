@@ -18,6 +18,7 @@ from llavamed.corpus import builtin, jats
 from llavamed.corpus.modality import modality_of
 from llavamed.corpus.pixels import Pixels, picture, read
 from llavamed.corpus.schema import KINDS, split_of
+from llavamed.verify import rehash
 
 SPECIFICATION = yaml.safe_load(builtin.SPECIFICATION.read_bytes())
 ARTICLES = SPECIFICATION["articles"]
@@ -131,7 +132,7 @@ def test_sample_writes_the_package_layout_and_says_what_it_used(small, tmp_path)
     assert manifest["histograms"]["licence"] == {"MIT": 2}
     assert manifest["sources"][0]["package"] == "demo"
     assert manifest["collected"]["earliest"] == manifest["collected"]["latest"]
-    assert artifact.verify(tmp_path / "out") == []
+    assert rehash(tmp_path / "out") == []
 
 
 def test_sample_again_does_nothing_and_needs_no_package(small, tmp_path):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from packages import package
 
-from llavamed import artifact
 from llavamed.corpus.build import build
+from llavamed.verify import rehash
 
 CODE = """
 import sys
@@ -41,7 +41,7 @@ def _kill_and_finish(src: Path, tmp_path: Path, kills: int, rng: random.Random, 
             process.wait()
         cut += not (out / "manifest.json").exists()
         assert build([src], out, workers=workers)["hash"] == whole
-        assert artifact.verify(out) == []
+        assert rehash(out) == []
     return cut
 
 

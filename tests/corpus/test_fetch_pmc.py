@@ -23,6 +23,7 @@ from llavamed.corpus.problem import Problem
 from llavamed.errors import InputError, Unfinished
 from llavamed.summary.facts import Fact
 from llavamed.summary.forms.origins import acquired
+from llavamed.verify import rehash
 from pmc_server import BUCKET, PmcServer, put_real, url
 
 
@@ -87,7 +88,7 @@ def test_ids_the_newest_version_and_what_is_no_id(bucket, proxy, tmp_path):
     reasons = {row["source"]: row for row in excluded(tmp_path / "out")}
     assert "ID converter" in reasons["10.1371/journal.pone.1"]["detail"]
     assert "PMID" in reasons["12345678"]["detail"]
-    assert artifact.verify(tmp_path / "out") == []
+    assert rehash(tmp_path / "out") == []
     before = len(proxy.log)
     assert fetch(tmp_path / "out", ids=ids, endpoint=proxy.url)["hash"] == result["hash"]
     assert len(proxy.log) == before  # nothing to do, nothing asked
@@ -364,7 +365,7 @@ def test_killed_under_faults(bucket, proxy, tmp_path):
         manifest = _run_and_kill(faulty, tmp_path / "out", ids, [20, 20])
         assert faulty.faults_met() > 8
     assert manifest["hash"] == whole["hash"]
-    assert artifact.verify(tmp_path / "out") == []
+    assert rehash(tmp_path / "out") == []
 
 
 @pytest.mark.slow
@@ -382,7 +383,7 @@ def test_killed_under_faults_on_real_packages(bucket, proxy, data, tmp_path):
               f"killed twice, {seconds:.1f} s")  # fmt: skip
     assert met > 0.2 * len(faulty.log)
     assert manifest["hash"] == whole["hash"]
-    assert artifact.verify(tmp_path / "out") == []
+    assert rehash(tmp_path / "out") == []
     assert build([tmp_path / "out"], tmp_path / "corpus")["figures"]["kept"] > 100
 
 
@@ -428,7 +429,7 @@ def test_update_to_a_newer_inventory(old, proxy, tmp_path):
     fresh = fetch(tmp_path / "fresh", inventory="2026-01-18", endpoint=proxy.url, licences="commercial")
     assert result["hash"] == fresh["hash"] and result["versions"] == fresh["versions"]
     assert files(tmp_path / "out") == files(tmp_path / "fresh")
-    assert artifact.verify(tmp_path / "out") == []
+    assert rehash(tmp_path / "out") == []
     after = (tmp_path / "out" / "data" / "PMC1.1" / "PMC1.1.xml").stat()
     assert (after.st_ino, after.st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
     removed = {row["pmcid"]: row["reason"] for row in pq.read_table(tmp_path / "out" / "removed.parquet").to_pylist()}
@@ -485,7 +486,7 @@ def test_an_update_that_fails_leaves_what_was(old, proxy, tmp_path):
     with pytest.raises(Unfinished):
         update(tmp_path / "out")
     assert artifact.read_manifest(tmp_path / "out")["hash"] == first["hash"]
-    assert artifact.verify(tmp_path / "out") == []
+    assert rehash(tmp_path / "out") == []
     proxy.always, before = {}, len(proxy.log)
     result = update(tmp_path / "out")
     assert [key for key in objects_asked(proxy, before) if "inventory" not in key] == ["PMC20.1/g1.jpg"]
@@ -512,7 +513,7 @@ def test_an_update_killed_while_it_publishes(old, proxy, tmp_path, monkeypatch, 
         update(tmp_path / "out")
     monkeypatch.setattr(os, "replace", replace)
     assert update(tmp_path / "out")["hash"] == fresh["hash"]
-    assert artifact.verify(tmp_path / "out") == []
+    assert rehash(tmp_path / "out") == []
 
 
 def test_only_what_was_fetched_can_be_updated(tmp_path):

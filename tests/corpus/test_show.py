@@ -15,6 +15,7 @@ from llavamed.corpus.schema import DOMAINS, EXCLUDED, FIGURES, KINDS
 from llavamed.corpus.show import EXCLUDED as EXAMPLES
 from llavamed.corpus.show import PICTURES, show, survey
 from llavamed.errors import InputError
+from llavamed.verify import rehash
 from page_checks import check_safe
 
 HOSTILE = '<script>alert("x")</script><img src="http://example.org/a.png"> [bold]not markup[/bold] {{ 1 }}'
@@ -142,7 +143,7 @@ def test_examples_of_every_reason(folder: Path):
 def test_same_page_again_and_corpus_unchanged(folder: Path, tmp_path: Path):
     one, two = show(folder)[1], show(folder, page=tmp_path / "deep/page.html")[1]
     assert one.read_bytes() == two.read_bytes()
-    assert artifact.verify(folder) == []
+    assert rehash(folder) == []
     assert {p.name for p in folder.iterdir()} == {"data", "excluded", "manifest.json"}
 
 

@@ -13,6 +13,7 @@ from llavamed.cli import app
 from llavamed.errors import InputError
 from llavamed.evaluate.questions import questions_of
 from llavamed.evaluate.score import SIDE, compared, hash_of, score, scores, table
+from llavamed.verify import rehash
 
 HEAD = "id,image,question,answer,answer_type,question_type,organ"
 ROWS = [
@@ -139,7 +140,7 @@ def test_the_artifact_is_whole_and_is_itself_a_file_of_answers(benchmark, tmp_pa
         (benchmark / f"images/{name}.png").write_bytes(make_row("test", 2000)["image"]["bytes"])  # wide
     path, folder = answers(tmp_path / "a.jsonl"), tmp_path / "out"
     result = score(path, benchmark, folder)
-    assert artifact.verify(folder) == []
+    assert rehash(folder) == []
     assert score(path, benchmark, folder) == result
     rows = list(storage.read_rows(folder))
     assert [row["answer"] for row in rows] == list(SAID.values())

@@ -19,6 +19,7 @@ from llavamed.instruct.align import align
 from llavamed.instruct.draw import Wanted
 from llavamed.instruct.evaluation_set import CONVERSATION, DESCRIPTION, make_evaluation_set
 from llavamed.instruct.prompts import Description, Prompt
+from llavamed.verify import rehash
 from small_corpus import figures, write_corpus
 from small_pictures import pictured
 from small_teacher import talk
@@ -81,7 +82,7 @@ def test_questions_of_held_out_figures_in_the_published_layout(corpus, tmp_path)
     assert {row["split"] for row in rows} == {"test"}
     assert len({figures[row["pair_id"]]["pmcid"] for row in rows}) == 9
     assert max(Counter(json.dumps(row["domain"]) for row in rows).values()) <= 3
-    assert artifact.verify(tmp_path / "set") == []
+    assert rehash(tmp_path / "set") == []
     assert all(line.keys() == KEYS for line in lines)
     assert len({line["question_id"] for line in lines}) == len(lines) == sum(len(row["types"]) for row in rows)
     for line in lines:

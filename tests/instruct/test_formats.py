@@ -15,6 +15,7 @@ from llavamed.instruct.formats.chat_eval import question_record
 from llavamed.instruct.formats.exporting import export_set
 from llavamed.instruct.formats.importing import import_set
 from llavamed.instruct.formats.rest import difference, restored
+from llavamed.verify import rehash
 
 PUBLISHED = Path(os.environ.get("LLAVAMED_DATA", Path(__file__).parents[3] / "shared" / "data")) / "llava_med_eval"
 CT = {name: name == "ct_scan" for name in DOMAINS}
@@ -196,7 +197,7 @@ def test_a_bad_record_is_left_out_with_its_reason_and_kept_as_text(tmp_path, nam
     assert (row["reason"], row["source"]) == (reason, "in.json#2")
     assert json.loads(row["record"]) == bad[0]
     assert [row["id"] for row in rows(tmp_path / "set")] == ["1_F1", "3_F1"]
-    assert not artifact.verify(tmp_path / "set")
+    assert not rehash(tmp_path / "set")
 
 
 def test_a_file_that_breaks_off_keeps_what_can_be_read(tmp_path):

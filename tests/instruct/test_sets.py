@@ -14,6 +14,7 @@ from llavamed.errors import InputError
 from llavamed.instruct.align import align
 from llavamed.instruct.template import generate_template, plan
 from llavamed.instruct.write import kind_of
+from llavamed.verify import rehash
 from small_corpus import SHARE, figures, write_corpus
 
 
@@ -40,7 +41,7 @@ def test_every_figure_is_kept_or_excluded_once(corpus, tmp_path, make):
     assert result["conversations"]["excluded"] == Counter(row["reason"] for row in excluded.values())
     assert result["turns"] == sum(len(turns(row)) for row in kept.values())
     assert result["splits"] == Counter(row["split"] for row in kept.values())
-    assert artifact.verify(tmp_path / "set") == []
+    assert rehash(tmp_path / "set") == []
     for row in kept.values():
         assert row["id"].rpartition("_")[0] == row["pair_id"]
         assert row["image"]["bytes"]

@@ -22,6 +22,7 @@ from llavamed.instruct.draw import Wanted
 from llavamed.instruct.price import Prices
 from llavamed.instruct.prompts import PROBLEM, Prompt
 from llavamed.instruct.teacher import generate
+from llavamed.verify import rehash
 from small_corpus import figure, figures, write_corpus
 from small_teacher import talk
 
@@ -64,7 +65,7 @@ def test_every_figure_is_kept_or_excluded_once(corpus, tmp_path):
     assert sorted([*kept, *excluded]) == sorted(figures)
     assert result["conversations"] == {"in": 120, "kept": 119, "excluded": {"no_caption": 1}}
     assert len(server.log) == 119
-    assert artifact.verify(tmp_path / "set") == []
+    assert rehash(tmp_path / "set") == []
     for pair, row in kept.items():
         assert row["split"] == figures[pair]["split"]
         assert row["image"] == figures[pair]["image"]
@@ -298,4 +299,4 @@ def test_a_real_model_on_this_machine(corpus, tmp_path):
     assert sum(result["conversations"]["excluded"].values()) + result["conversations"]["kept"] == 120
     [model] = artifact.read_manifest(tmp_path / "set")["models"]
     assert (model["name"], model["version"]) == ("SmolLM2-135M-Instruct", "smollm2.gguf")
-    assert artifact.verify(tmp_path / "set") == []
+    assert rehash(tmp_path / "set") == []

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from llavamed import artifact, fetch
+from llavamed import fetch
 from llavamed.errors import InputError
 from llavamed.model import backbones, checkpoint, pretrained
 from llavamed.model.build import build
+from llavamed.verify import rehash
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def test_tiny_is_the_same_each_time_and_whole(tmp_path):
     assert first["hash"] == second["hash"]
     assert build("tiny", tmp_path / "c", image_size=56, seed=1)["hash"] != first["hash"]
     assert build("tiny", tmp_path / "d", image_size=84)["hash"] != first["hash"]
-    assert artifact.verify(tmp_path / "a") == []
+    assert rehash(tmp_path / "a") == []
     model, processor = checkpoint.load(tmp_path / "a")
     assert first["parameters"] == sum(p.numel() for p in model.parameters())
     assert processor.tokenizer.decode(processor.tokenizer("naïve 12 µm\n")["input_ids"]) == "naïve 12 µm\n"

@@ -1,12 +1,16 @@
 """A run's folder as the steps leave it, without training: what the model saw is made up."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 
 from llavamed import artifact, storage
 from llavamed.instruct.align import align
+from llavamed.instruct.schema import EXCLUDED
 from llavamed.instruct.template import generate_template
+from llavamed.manifest import digest, seal
 from llavamed.model.backbones import find
 from small_corpus import figure, figures, write_corpus
 
@@ -17,13 +21,34 @@ SEEN = pa.schema(
 
 
 def model(folder: Path, parents: list[Path], seen: list[dict] | None = None, **extra) -> Path:
-    job = artifact.start(folder, "model", {"stage": folder.name}, parents=parents)
+    stage = seen[-1]["stage"] if seen else ""
+    job = artifact.start(folder, "model", {"name": stage, "folder": folder.name}, parents=parents)
     storage.write_text(job.out / "config.json", f'{{"name": "{folder.name}"}}')
+    counts = {}
     if seen is not None:
         storage.write_table(job.out / "seen.parquet", seen, SEEN)
-    counts = {"conversations": {"in": len(seen) + 1, "kept": len(seen), "excluded": {"too_long": 1}}} if seen else {}
+        lost = {"id": "long", "reason": "too_long", "source": "data/train"}
+        storage.write_table(job.out / "excluded" / "train-00000.parquet", [lost], EXCLUDED)
+        own = sum(row["stage"] == stage for row in seen)
+        counts = {"conversations": {"in": own + 1, "kept": own, "excluded": {"too_long": 1}}}
     artifact.publish(job, counts=counts, **extra)
     return folder
+
+
+def edit(folder: Path, change: Callable[[dict], None]) -> None:
+    """Change the manifest in `folder` as if it had been published so, with the hashes that fit."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    reseal(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def reseal(manifest: dict) -> None:
+    for entry in manifest["parents"]:
+        reseal(entry["manifest"])
+        entry["sha256"] = digest(entry["manifest"])
+    manifest["sha256"] = seal(manifest)
 
 
 def rows(conversations: Path, stage: str, times: int) -> list[dict]:

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pyarrow.parquet as pq
 import pytest
-from small_run import model, rows
+from small_run import edit, model, rows
 
 from llavamed import artifact
 from llavamed.errors import InputError
@@ -140,10 +140,8 @@ def test_a_template_is_no_ai_and_a_teacher_is(run, tmp_path):
     _, _, fields, _ = summary(run)
     assert fields["2.4.1"]["answer"].startswith("No: no step of this lineage had data made by an AI model.")
     assert "fixed rules" in fields["2.4.1"]["answer"]
-    path = run / "assistant" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["parents"][1]["manifest"]["models"] = [{"name": "gpt", "version": "4", "prompt_hash": "x"}]
-    path.write_text(json.dumps(manifest))
+    models = [{"name": "gpt", "version": "4", "prompt_hash": "x"}]
+    edit(run / "assistant", lambda manifest: manifest["parents"][1]["manifest"].update(models=models))
     assert summary(run)[2]["2.4.1"]["answer"].startswith("Yes: by gpt 4.")
 
 

@@ -3,6 +3,7 @@
 import shutil
 
 from llavamed import artifact, storage
+from llavamed.manifest import seal
 
 
 def edited(model, folder, edit):
@@ -13,5 +14,6 @@ def edited(model, folder, edit):
     files = {name: {"sha256": storage.sha256_file(folder / name), "bytes": (folder / name).stat().st_size}
              for name in manifest["files"]}  # fmt: skip
     manifest |= {"files": files, "hash": artifact.content_hash("model", files)}
+    manifest["sha256"] = seal(manifest)
     storage.write_json(folder / "manifest.json", manifest)
     return folder

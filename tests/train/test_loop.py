@@ -23,6 +23,7 @@ from llavamed.train.loop import train
 from llavamed.train.seen import question_key
 from llavamed.train.stage import Stage
 from llavamed.train.tokens import messages
+from llavamed.verify import rehash
 
 ALIGN = Stage(name="align", batch_size=4, learning_rate=1e-2)
 INSTRUCT = Stage(name="instruct", batch_size=4, epochs=2, learning_rate=1e-2, precision="fp32")
@@ -60,7 +61,7 @@ def test_the_loss_falls_and_is_written(assistant):
     assert [entry["step"] for entry in log] == list(range(1, result["steps"] + 1)) == [1, 2, 3, 4, 5, 6]
     assert result["loss_first"] == log[0]["loss"] > log[-1]["loss"] == result["loss_last"]
     assert result["useful_tokens"] == sum(entry["tokens"] for entry in log) == result["tokens"], "no picture twice"
-    assert artifact.verify(folder) == []
+    assert rehash(folder) == []
 
 
 def test_seen_counts_every_conversation_of_both_stages(aligned, assistant, loaded):

@@ -15,10 +15,11 @@ from itertools import islice
 import pytest
 from small_talk import publish, row
 
-from llavamed import artifact, storage
+from llavamed import storage
 from llavamed.errors import InputError
 from llavamed.train import loop, parallel, state
 from llavamed.train.stage import Stage
+from llavamed.verify import rehash
 
 STAGE = Stage(name="instruct", batch_size=4, epochs=2, learning_rate=1e-2, precision="fp32", row_tokens=220)
 ROWS = {1: 512, 2: 220, 4: 112}  # rows of a step of four: their tokens
@@ -102,7 +103,7 @@ def same_training(left, right, within=1e-5):
 
 def test_two_train_as_one(alone, pair):
     same_training(pair, alone)
-    assert artifact.verify(pair) == []
+    assert rehash(pair) == []
 
 
 @pytest.mark.parametrize("rows", [1, 4])

@@ -12,7 +12,8 @@ from llavamed.cli.evaluate import evaluate
 from llavamed.cli.instruct import instruct
 from llavamed.cli.model import chat, model, train
 from llavamed.cli.run import run
-from llavamed.cli.summary import summary, verify
+from llavamed.cli.summary import summary
+from llavamed.cli.trace import impact, trace, verify
 from llavamed.errors import Failed, InputError, Unfinished
 
 app = typer.Typer(
@@ -33,7 +34,7 @@ for name, group in {
     "summary": summary,
 }.items():
     app.add_typer(group, name=name)
-for command in (train, chat, verify, run):
+for command in (train, chat, verify, trace, impact, run):
     app.command()(command)
 
 

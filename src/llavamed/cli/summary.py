@@ -1,4 +1,4 @@
-"""`llavamed summary | verify`: what a model was trained on."""
+"""`llavamed summary`: what a model was trained on."""
 
 from pathlib import Path
 from typing import Annotated
@@ -119,22 +119,3 @@ def summary_diff(
         show({"differences": found}, as_json)
     else:
         print(shown(found))
-
-
-def verify(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Any finished artifact.")], as_json: AsJson = False
-) -> None:
-    """Hash an artifact's files again, and check the manifests of its parents.
-
-    Example: `llavamed verify assistant`
-    """
-    from llavamed import artifact
-
-    problems = artifact.verify(folder)
-    if as_json:
-        show({"ok": not problems, "problems": problems}, as_json)
-    else:
-        for problem in problems:
-            print(f"{folder}: {problem['path']}: {problem['what']}")
-        print("not as published" if problems else "as published")
-    raise typer.Exit(1 if problems else 0)

@@ -38,7 +38,7 @@ class Choice:
         """Why a figure with these text columns is left out, before its picture is read."""
         if text.get("retracted"):
             return Problem("retracted", "; ".join(text.get("notices") or ()))
-        if self.opt_out and (key := next((key for key in _keys(text) if key in self.opt_out), "")):
+        if self.opt_out and (key := next((key for key in keys_of(text) if key in self.opt_out), "")):
             return Problem("opt_out", key)
         licence = text.get("licence") or "none-stated"
         if not allows(self.licences, licence):
@@ -113,11 +113,12 @@ def read_opt_out(path: Path) -> frozenset[str]:
     for number, line in enumerate(lines, start=1):
         entry = line.partition("#")[0].strip().strip(",").strip()
         if entry:
-            keys.add(_key(entry, f"{path}, line {number}"))
+            keys.add(read_key(entry, f"{path}, line {number}"))
     return frozenset(keys)
 
 
-def _key(entry: str, where: str) -> str:
+def read_key(entry: str, where: str) -> str:
+    """An entry of an opt-out list as the key that `keys_of` gives. Raises InputError: it is none; `where` it stands."""
     lower = " ".join(entry.lower().split())
     if lower.startswith("publisher:"):
         return f"publisher:{lower.removeprefix('publisher:').strip()}"
@@ -135,7 +136,7 @@ def _key(entry: str, where: str) -> str:
     )
 
 
-def _keys(text: Json) -> Iterable[str]:
+def keys_of(text: Json) -> Iterable[str]:
     """What a figure's article is known by, as an opt-out list may name it."""
     doi = (text.get("doi") or "").lower()
     if doi:

@@ -8,6 +8,7 @@ from typing import Any
 
 from llavamed import artifact, storage
 from llavamed.errors import InputError
+from llavamed.verify import rehash
 
 
 def load(folder: Path, *, dtype: Any = None, device: str = "cpu") -> tuple[Any, Any]:
@@ -132,7 +133,7 @@ def _check_files(folder: Path) -> None:
         raise InputError(f"{folder} holds no checkpoint (no config.json): name the folder of a model")
     if (folder / "manifest.json").exists():
         artifact.require(folder, "model")
-        problems = artifact.verify(folder)
+        problems = rehash(folder)
         if problems:
             raise InputError(f"{folder}/{problems[0]['path']}: {problems[0]['what']} since it was published: "
                              "build or train this checkpoint again")  # fmt: skip

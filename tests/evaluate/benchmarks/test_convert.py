@@ -9,6 +9,7 @@ from llavamed.errors import InputError
 from llavamed.evaluate.benchmarks.check import check
 from llavamed.evaluate.benchmarks.convert import convert
 from llavamed.evaluate.questions import questions_of
+from llavamed.verify import rehash
 from small_benchmarks import asked, save, write
 
 
@@ -17,7 +18,7 @@ def test_the_questions_are_the_same(own, tmp_path):
     assert (made["questions"], made["splits"]) == ({"in": 5, "kept": 5, "excluded": {}}, {"train": 3, "test": 2})
     for split in ("train", "test"):
         assert questions_of(tmp_path / "made", split) == questions_of(own, split)
-    assert artifact.verify(tmp_path / "made") == []
+    assert rehash(tmp_path / "made") == []
     assert check(tmp_path / "made")["splits"] == check(own)["splits"]
     assert artifact.read_manifest(tmp_path / "made")["benchmark"]["splits"]["test"]["questions"] == 2
     assert "| test | 2 | 1 | 1 | 1 |" in (tmp_path / "made/README.md").read_text()

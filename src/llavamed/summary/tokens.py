@@ -1,0 +1,44 @@
+"""Text tokens counted again, by the tokenizer and the chat format in a model's folder."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from llavamed import storage
+from llavamed.errors import InputError
+
+
+def count_tokens(model: Path, conversations: Path, records: dict[str, int]) -> dict[str, int]:
+    """Record -> text tokens, of those `records` (id -> image tokens) that the table holds and that can be read.
+
+    Raises:
+        InputError: the tokenizer is missing or unknown, or transformers is not installed.
+    """
+    from llavamed.train.tokens import IMAGE_TOKEN, ExcludedError, encode
+
+    words, template = _tokenizer(model)  # first: without one, the tables need not be read
+    processor = SimpleNamespace(
+        tokenizer=words, chat_template=template, image_token_id=words.convert_tokens_to_ids(IMAGE_TOKEN)
+    )
+    found = {}
+    for row in storage.read_rows(conversations, columns=["id", "conversations"]):
+        if row["id"] in records:
+            try:
+                example = encode(row, processor, records[row["id"]], 10**9)
+            except ExcludedError:
+                continue
+            found[row["id"]] = len(example.start) + len(example.rest) - example.image_tokens
+    return found
+
+
+def _tokenizer(model: Path) -> tuple[object, str]:
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise InputError("tokens were not counted again: pip install 'llavamed[train]'") from None
+    template = model / "chat_template.jinja"
+    try:
+        words = AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+        return words, template.read_text(encoding="utf-8")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{model}: its tokenizer is unknown or cannot be read ({said}): restore its files") from None

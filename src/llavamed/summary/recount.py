@@ -33,7 +33,7 @@ def recount(folders: Folders, manifests: dict[Path, Json], notes: list[Json]) ->
             try:
                 counted = _COUNTERS[manifest["kind"]](folder, manifest, folders, notes)
                 yield from ((folder, said) for said in _differences(manifest, counted))
-            except (pa.ArrowException, OSError, KeyError) as error:
+            except (InputError, pa.ArrowException, OSError, KeyError) as error:
                 yield folder, f"its tables cannot be counted: {' '.join(str(error).split())}"
             advance()
 

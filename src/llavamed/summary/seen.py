@@ -129,7 +129,9 @@ def _from_manifests(found: Register) -> Facts:
     """Without tables: a set whose training part is exactly the figures seen has their histograms in its manifest."""
     seen = found.seen
     for manifest in (m for m in found.line if m["kind"] == "conversations"):
-        part = manifest.get("splits", {}).get("train", {})
+        part = manifest.get("splits", {}).get("train")
+        if not isinstance(part, dict):
+            continue
         ids = pc.binary_join_element_wise(seen.pairs, str(manifest["settings"].get("set")), "_")
         if part.get("conversations") == len(seen.pairs) and pc.all(pc.is_in(ids, value_set=seen.ids)).as_py():
             where = (

@@ -71,7 +71,8 @@ def test_every_figure_equals_a_count_of_tables_and_tokens(real):
         "domains": {name: sum(row["domain"][name] for row in figures) for name in figures[0]["domain"]},
     }
     for fact, column in (("licences", "licence"), ("years", "year"), ("languages", "language"), ("journals", "journal"),
-                         ("publishers", "publisher"), ("article_types", "article_type"), ("versions", "version")):  # fmt: skip
+                         ("publishers", "publisher"), ("article_types", "article_type"),
+                         ("versions", "version")):  # fmt: skip
         want[fact] = tally(row[column] for row in figures)
     facts = {name.removeprefix("seen."): fact.value for name, fact in gather(real / "assistant").items()}
     for name, value in want.items():

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from llavamed import storage
 from llavamed.errors import InputError
@@ -13,7 +14,8 @@ def count_tokens(model: Path, conversations: Path, records: dict[str, int]) -> d
     Raises:
         InputError: the tokenizer is missing or unknown, or transformers is not installed.
     """
-    from llavamed.train.tokens import IMAGE_TOKEN, ExcludedError, encode
+    from llavamed.model.tokenizer import IMAGE_TOKEN
+    from llavamed.train.tokens import ExcludedError, encode
 
     words, template = _tokenizer(model)  # first: without one, the tables need not be read
     processor = SimpleNamespace(
@@ -30,7 +32,7 @@ def count_tokens(model: Path, conversations: Path, records: dict[str, int]) -> d
     return found
 
 
-def _tokenizer(model: Path) -> tuple[object, str]:
+def _tokenizer(model: Path) -> tuple[Any, str]:
     try:
         from transformers import AutoTokenizer
     except ImportError:

@@ -3,9 +3,9 @@
     python benchmarks/lineage.py                  # writes results/lineage.json; 6 GB of disk, under an hour
     python benchmarks/lineage.py --figures 20000  # prints alone
 
-Files are as many as the steps write: about 256 figures a shard, each with a file for each split. Text and columns are of
-the length that articles have. The pictures are a few bytes each: none of these commands reads one, but to hash its file.
-Each command runs in a process of its own; memory is that process's peak.
+Files are as many as the steps write: about 256 figures a shard, each with a file for each split. Text and columns are
+of the length that articles have. The pictures are a few bytes each: none of these commands reads one, but to hash its
+file. Each command runs in a process of its own; memory is that process's peak.
 """
 
 import argparse

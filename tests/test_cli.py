@@ -107,8 +107,8 @@ def test_a_check_that_finds_something_ends_with_1(tmp_path):
 
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     script = (
-        "import errno, sys, llavamed.artifact as a\n"
-        "def full(*_): raise OSError(errno.ENOSPC, 'No space left on device', 'corpus/data')\n"
+        "import errno, sys, llavamed.verify as a\n"
+        "def full(*_, **__): raise OSError(errno.ENOSPC, 'No space left on device', 'corpus/data')\n"
         "a.verify = full\n"
         "sys.argv = ['llavamed', 'verify', 'corpus']\n"
         "from llavamed.cli import main; main()"

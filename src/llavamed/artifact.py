@@ -251,7 +251,7 @@ def publish(
     if card and job.kind in croissant.KINDS:  # no part of the content, as the card
         write_json(job.out / croissant.NAME, croissant.croissant(job.out, manifest, card))
         files[croissant.NAME] = describe(job.out / croissant.NAME)
-    manifest["sha256"] = seal(manifest)
+    manifest["sha256"] = seal(json.loads(json.dumps(manifest)))  # as it will be read: keys are text
     write_json(job.work / "manifest.json", manifest)
     _move_into_place(job)
     _release(job)

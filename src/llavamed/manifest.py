@@ -55,7 +55,7 @@ def digest(manifest: Json) -> str:
 def seal(manifest: Json) -> str:
     """SHA-256 of a manifest without its own `sha256`, which holds this: it shows where one was edited by hand."""
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
-    return digest(json.loads(json.dumps(rest)))
+    return digest(rest)
 
 
 def edits(manifest: Json, where: str = "manifest.json", sha256: str = "") -> list[Json]:

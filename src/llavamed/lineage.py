@@ -95,7 +95,7 @@ def at_hand(
         InputError: one of `data` holds none of the lineage, or a manifest is damaged.
     """
     wanted = {(m["kind"], m["hash"]) for m in line if m["kind"] in kinds}
-    found = {}
+    found: dict[tuple[str, str], tuple[Path, Json]] = {}
     for place in (None, *data):
         there = [*_beside(model)] if place is None else [*_inside(place)]
         manifests = [(folder, artifact.read_manifest(folder)) for folder in there]

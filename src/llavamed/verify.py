@@ -69,7 +69,7 @@ def verify(target: Path, *, data: Sequence[Path] = (), recount: bool = False) ->
         for folder in manifests:
             problems += [_at(problem, folder, target) for problem in rehash(folder, counted)]
     if recount:
-        from llavamed.recount import recount as count_again
+        from llavamed.summary.recount import recount as count_again
 
         tables = {(m["kind"], m["hash"]): folder for folder, m in manifests.items()}
         for folder, what in count_again(tables, manifests, notes):

@@ -77,7 +77,8 @@ def test_checkpoints_and_how_much_of_each(made):
     article = an_article(made)
     found = impact(made / "run" / "assistant", {article.lower()})
     seen = pq.read_table(made / "run" / "assistant" / "seen.parquet").to_pylist()
-    own = [row for row in seen if row["id"].startswith(f"{article.removeprefix('PMC')}_")]
+    figures = {row["pair_id"] for row in table(made / "run" / "corpus") if row["pmcid"] == article}
+    own = [row for row in seen if row["id"].rpartition("_")[0] in figures]
     aligned, assistant = found["checkpoints"]
     assert (aligned["stage"], assistant["stage"], aligned["touched"]) == ("align", "instruct", True)
     for checkpoint, stages in ((aligned, ("align",)), (assistant, ("align", "instruct"))):

@@ -168,7 +168,7 @@ def steps_of(line: list[Json]) -> list[Step]:
 
 def corpora_of(conversations: Json) -> list[Json]:
     """The corpora that a set of conversations was made from: not those behind them."""
-    found = []
+    found: list[Json] = []
     for entry in conversations["parents"]:
         parent = entry["manifest"]
         found += [parent] if parent["kind"] == "corpus" else corpora_of(parent)
@@ -229,7 +229,8 @@ def _seen(table: pa.Table, steps: list[Step], found: list[tuple[Path, Json]]) ->
     """Without the tables, a record's id is the figure's, "_" and the set's name."""
     ids, record = coded(table["id"])
     stages, stage = coded(table["stage"])
-    step, made, makers = np.full(len(record), NOT_KNOWN), np.full(len(record), NOT_KNOWN), []
+    step, made = np.full(len(record), NOT_KNOWN), np.full(len(record), NOT_KNOWN)
+    makers: list[Made] = []
     names = [_figure_in(ids)]  # of figures: those that the ids tell, then those of each table
     place = record.astype(np.int64)
     folders = {key_of(m): folder for folder, m in found}

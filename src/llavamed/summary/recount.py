@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,20 +33,20 @@ def recount(folders: Folders, manifests: dict[Path, Json], notes: list[Json]) ->
         for folder, manifest in waiting:
             try:
                 counted = _COUNTERS[manifest["kind"]](folder, manifest, folders, notes)
-                yield from ((folder, said) for said in _differences(manifest, counted))
+                for part, values in counted.items():
+                    yield from ((folder, said) for said in _differences(manifest.get(part), values, part))
             except (InputError, pa.ArrowException, OSError, KeyError) as error:
                 yield folder, f"its tables cannot be counted: {' '.join(str(error).split())}"
             advance()
 
 
-def _differences(said: Json, counted: Json, where: str = "") -> Iterator[str]:
-    for key in _keys(said, counted):
-        place = f"{where}.{key}" if where else str(key)
-        theirs, ours = said.get(key), counted.get(key)
-        if isinstance(ours, dict):
-            yield from _differences(theirs if isinstance(theirs, dict) else {}, ours, place)
-        elif (theirs or 0) != (ours or 0):
-            yield f"{place} is {theirs or 0} in the manifest and {ours or 0} by the tables"
+def _differences(said: Any, counted: Any, where: str) -> Iterator[str]:
+    if isinstance(counted, dict):
+        theirs = said if isinstance(said, dict) else {}
+        for key in _keys(theirs, counted):
+            yield from _differences(theirs.get(key), counted.get(key), f"{where}.{key}")
+    elif (said or 0) != (counted or 0):
+        yield f"{where} is {said or 0} in the manifest and {counted or 0} by the tables"
 
 
 def _keys(said: Json, counted: Json) -> list[str]:

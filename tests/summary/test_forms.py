@@ -30,7 +30,7 @@ FIELDS = {
         1.2.a computed, stated | 1.2.b computed, stated | 1.2.c stated
         1.3.a computed | 1.3.b computed, not applicable | 1.3.c computed, not applicable | 1.3.d computed, stated
         1.3.e computed | 1.3.f computed, stated | 1.3.g computed
-        2.1.a computed | 2.1.b computed | 2.1.c computed | 2.1.d not applicable | 2.1.e computed
+        2.1.a computed | 2.1.b computed | 2.1.c computed | 2.1.d computed | 2.1.e computed
         2.2.1.a stated | 2.2.1.b not applicable
         2.2.2.a stated | 2.2.2.b not applicable | 2.2.2.c not applicable | 2.2.2.d not applicable
         2.2.2.e not applicable

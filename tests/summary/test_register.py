@@ -155,6 +155,19 @@ def test_what_steps_left_out(run):
     assert "counts.figures.excluded.opt_out 2" in found["removed.opt_outs"].source
 
 
+def test_none_is_a_count_where_it_was_looked_for(run):
+    def change(manifest):
+        corpus = manifest["parents"][1]["manifest"]["parents"][0]["manifest"]
+        corpus["hash"] = "0" * 64
+        corpus["request"]["inputs"] = {"opt_out": "f" * 64}
+        corpus["settings"] = {"licences": "all", "duplicates": "exact"}
+
+    assert not [name for name in gather(run / "assistant") if name.startswith("removed.")]
+    edit(run / "assistant", change)
+    got = {name: fact.value for name, fact in gather(run / "assistant").items() if name.startswith("removed.")}
+    assert got == {"removed.opt_outs": 0, "removed.retracted": 0, "removed.duplicates": 0}
+
+
 def test_dates_and_updates(run):
     found = values(run / "assistant")
     assert (found["collected.earliest"], found["collected.latest"]) == ("2026-10-01", "2026-10-05")

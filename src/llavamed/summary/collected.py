@@ -17,6 +17,14 @@ REMOVED = {
     "in_test_set": ("in_test_set",),
     "licence": ("licence",),
 }
+# ... -> whether a step looked for it, so that none is a count too.
+_LOOKED_FOR: dict[str, Callable[[Json], bool]] = {
+    "opt_outs": lambda m: "opt_out" in m["request"].get("inputs", {}),
+    "retracted": lambda m: "licences" in m["settings"],  # as every choice of articles or figures
+    "duplicates": lambda m: "duplicates" in m["settings"],
+    "in_test_set": lambda m: "against" in m["request"].get("inputs", {}),
+    "licence": lambda m: m["settings"].get("licences", "all") != "all",
+}
 _RECORDS = ("versions", "figures", "conversations")  # an article's figures are counted, the article not again
 
 
@@ -93,8 +101,11 @@ def _removed(line: list[Json]) -> Facts:
             for m in line for records, count in m["counts"].items() if records in _RECORDS
             for reason, n in count["excluded"].items() if reason in reasons
         ]  # fmt: skip
+        looked = [m for m in line if _LOOKED_FOR[fact](m)]
         if found:
             facts[f"removed.{fact}"] = _sum(found)
+        elif looked:
+            facts[f"removed.{fact}"] = Fact(0, f"{names(looked)}: counts, none of them {' or '.join(reasons)}")
     by_rule: Counter[str] = Counter()
     turns = [(m, m["counts"]["turns"]["excluded"]) for m in line if "turns" in m["counts"]]
     for _, excluded in turns:

@@ -147,8 +147,8 @@ def _lightened(data: bytes, encoding: str | None) -> tuple[Element, _Found, byte
     They hold nothing that is asked for, unless a figure stands or is cited there: then they stay. What looks like one
     but is none, in a comment say, leaves a tree that is broken or has too few marks.
     """
-    body, lists = data.find(b"<body"), data.rfind(b"<ref-list")
-    end = data.find(b"</ref-list>", lists) if lists >= 0 else -1
+    body, end = data.find(b"<body"), data.rfind(b"</ref-list>")
+    lists = data.rfind(b"<ref-list", 0, max(end, 0))
     cuts = [*_cuts(data, b"<contrib-group", b"</contrib-group>", 0, max(body, 0))]
     cuts += _cuts(data, b"<table", b"</table>", max(body, 0), lists)
     if end >= 0 and not _speaks_of_figures(data, lists, end):
@@ -169,9 +169,9 @@ def _lightened(data: bytes, encoding: str | None) -> tuple[Element, _Found, byte
 
 
 def _cuts(data: bytes, opening: bytes, closing: bytes, first: int, last: int) -> Iterator[tuple[int, int]]:
-    """Where the elements between `first` and `last` begin and end that neither hold nor cite a figure, nor each other.
+    """Where the elements between `first` and `last` begin and end that neither hold nor cite a figure.
 
-    `last`: -1 where there is nothing to end at.
+    `last`: -1 where there is nothing to end at. Of one within another a half would stay, which breaks the tree.
     """
     last = len(data) if last < 0 else last
     begin = data.find(opening, first, last)
@@ -180,8 +180,7 @@ def _cuts(data: bytes, opening: bytes, closing: bytes, first: int, last: int) ->
         close = data.find(closing, after, last) if data[after : after + 1] in (b" ", b">") else after
         if close < 0:
             return
-        holds_another = data.find(opening, after, close) >= 0
-        if close > after and not holds_another and not _speaks_of_figures(data, begin, close):
+        if close > after and not _speaks_of_figures(data, begin, close):
             yield begin, close + len(closing)
         begin = data.find(opening, close, last)
 
@@ -325,7 +324,8 @@ class _Names:
         while n and file_name(unique := f"{name}-{n + 1}") in self._taken:
             n += 1
         self._taken[base] = n + 1
-        self._taken.setdefault(file_name(unique), 1)
+        if n:
+            self._taken.setdefault(file_name(unique), 1)
         return unique
 
 
@@ -359,10 +359,11 @@ def _graphics(figure: Element) -> list[list[str]]:
         stem, _, suffix = href.rpartition(".")
         rank = _SUFFIXES.get(suffix.lower(), _OTHER_SUFFIX) + (10 if "print" in use else 0)
         together = parent if parent is not None and parent.tag == "alternatives" else stem or href
-        if _THUMBNAIL.search(use) and together is not parent:
+        small = _THUMBNAIL.search(use) is not None
+        if small and together is not parent:
             thumbnails.append(href)
         else:
-            rank += 100 if _THUMBNAIL.search(use) else 0
+            rank += 100 if small else 0
             images.setdefault(together, []).append((rank, href))
     found = [[href for _, href in sorted(files, key=lambda file: file[0])] for files in images.values()]
     for href in thumbnails:

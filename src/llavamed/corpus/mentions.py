@@ -4,6 +4,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, islice
 
 from lxml import etree
@@ -200,8 +201,15 @@ def _place(figure: Element, position: int, label: str) -> tuple[Place, bool]:
     if not label:
         stated = _STATED.match(flat(child(figure, "caption"))[:40])
         label = stated[0] if stated else ""
-    match = _NUMBER.match(label[:200])
+    series, number = _numbered(label[:200])
+    return (_part(figure), series, position + 1 if number is None else number), number is not None
+
+
+@lru_cache(1000)
+def _numbered(label: str) -> tuple[str, int | None]:
+    """("s", 1) for "Fig. S1"; ("", None) without a number."""
+    match = _NUMBER.match(label)
     if not match:
-        return (_part(figure), "", position + 1), False
+        return "", None
     series = re.sub(r"fig(?:ure|ura)?s?|\W", "", match[1].lower())
-    return (_part(figure), "s" if series.startswith("supp") else series, int(match[2])), True
+    return "s" if series.startswith("supp") else series, int(match[2])

@@ -57,7 +57,7 @@ class Run:
         raw = "".join(self.raw)
         if raw:
             self.raw.clear()
-            text = " ".join(raw.split())
+            text = single(raw)
             if raw[0].isspace() and self._done and self._done[-1][-1] != " ":
                 text = f" {text}"
             if raw[-1].isspace() and text.strip():
@@ -66,6 +66,12 @@ class Run:
                 self._done.append(text)
                 self._length += len(text)
         return self._length
+
+
+def single(text: str) -> str:
+    """`text` with its white space made single and none around it."""
+    # No white space but the space itself is printable: most texts need not be taken apart.
+    return text.strip() if text.isprintable() and "  " not in text else " ".join(text.split())
 
 
 def child(element: Element, *path: str) -> Element | None:
@@ -81,7 +87,7 @@ def flat(element: Element | None, without: frozenset[str] = frozenset()) -> str:
     if element is None:
         return ""
     if len(element) == 0:
-        return " ".join((element.text or "").split())
+        return single(element.text or "")
     found = Run()
     _fill(found, element, without, leave_blocks=False)
     return found.text.strip()
@@ -143,7 +149,7 @@ def _kind(tag: object) -> str:
 
 def _raise(element: Element, found: Run) -> bool:
     """Write a superscript that plain text would make misread; False if it needs no care."""
-    inside = "".join(map(str, element.itertext())).strip()
+    inside = ("".join(map(str, element.itertext())) if len(element) else element.text or "").strip()
     if not inside[-1:].isdigit():
         return False
     if _NUMBERS.fullmatch(inside):
@@ -190,8 +196,8 @@ _STARTERS = _words(
     "he she his her patients results one two no such some most other"
 )
 _END = re.compile(
-    r"([.!?…。！？])([)\]\"'”’»]*(?:[\s,–-]*\[\d[\d,\s–-]*\])*)"
-    r"(?:\s+(?=[(\[\"'“‘«]*[^\W_a-zß-öø-ÿа-я])|(?<=[。！？])(?=[^\W_]))"
+    r"([.!?…。！？])([)\]\"'”’»]*+(?:[\s,–-]*+\[\d[\d,\s–-]*+\])*)"
+    r"(?:\s+(?=[(\[\"'“‘«]*+[^\W_a-zß-öø-ÿа-я])|(?<=[。！？])(?=[^\W_]))"
 )
 _WORD = re.compile(r"[^\s(\[\"'“‘–—/]+$")
 _NEXT_LETTER = re.compile(r"[^\W\d_]\.")  # as in "z. B."
@@ -230,7 +236,8 @@ def sentences(text: str) -> list[str]:
 def _ends(text: str, begin: int, stop: int, after: int) -> bool:
     """Whether the full stop at `stop`, with the next word at `after`, ends the sentence begun at `begin`."""
     word = text[max(begin, text.rfind(" ", begin, stop) + 1, stop - _LONGEST_WORD) : stop]
-    if word.isalpha() and len(word) > 1 and word.lower() not in _SHORTENED:  # most are: look no further
+    is_word = word.isalpha() and len(word) > 1 and word.lower() not in _SHORTENED
+    if is_word or word.endswith((")", "]")):  # most are: look no further
         return True
     if not word.isalnum():
         found = _WORD.search(word)

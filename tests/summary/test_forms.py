@@ -207,6 +207,8 @@ def test_files_of_the_providers_own_are_not_called_public():
     assert fields["2.6.a"].answer == "Yes."
     assert [row[0] for row in fields["2.6.b"].tables[0].rows] == ["mine 1"]
     assert fields["2.2.2.a"].basis == fields["2.3.a"].basis == NOT_STATED
+    facts["seen.sources"] = Fact(given[1:], "corpus: sources")
+    assert "add `public.datasets`" in fields_of("eu", facts, Profile())["2.1.c"].answer
     facts["seen.sources"] = Fact(given[:1], "corpus: sources")
     fields = fields_of("eu", facts, Profile())
     denied = fields_of("eu", facts, Profile.model_validate({"public": {"used": False}}))["2.1.a"]

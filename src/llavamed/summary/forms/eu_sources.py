@@ -30,7 +30,7 @@ _BOTH = "Text and image."
 def public(facts: Facts, profile: Profile) -> Fields:
     """2.1: publicly available data sets."""
     given = profile.public
-    free, large = origins.public(facts), origins.large_sources(facts)
+    free, listed = origins.public(facts), origins.large_sources(facts) or origins.acquired(facts)
     none = _none(free, given.used, "publicly available data sets were not used")
     comments = [origins.publishers(facts, is_small(profile)), _licences(facts), added(given.comments)]
     modalities = tuple(dict.fromkeys(name for one in given.datasets for name in one.modalities))
@@ -40,8 +40,8 @@ def public(facts: Facts, profile: Profile) -> Fields:
         field("2.1.b", "Modalities",
               none or (free and computed(_BOTH, *free.facts)) or _modalities(modalities, "public.datasets")),
         field("2.1.c", "Large publicly available data sets",
-              *([none] if none else [large or origins.acquired(facts), *_selection(facts, profile),
-                                     *_named(given.datasets, "public.datasets", free is not None)])),
+              *([none] if none else [listed, *_selection(facts, profile),
+                                     *_named(given.datasets, "public.datasets", listed is not None)])),
         field("2.1.d", "Other publicly available data sets",
               *([none] if none else counted(small, given.others, "public.others",
                                             "modality, content, languages, first and last month; or none"))),

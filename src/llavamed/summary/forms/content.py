@@ -227,22 +227,24 @@ def clinical(facts: Facts) -> Part | None:
     )
 
 
-def ranking(fact: Fact | None, what: str, small: bool) -> Table | None:
-    """The largest of many names with their shares: at least those that the rule on domains would ask for."""
+def ranking(fact: Fact | None, what: str, small: bool, total: int = 0) -> Table | None:
+    """The largest of many names with their shares: at least those that the rule on domains would ask for.
+
+    `total`: of what they are shares, if not of the sum.
+    """
     if fact is None or not fact.value:
         return None
     counts = {name: n for name, n in fact.value.items() if name != "unknown"}
     if not counts:
         return None
-    total, must = sum(fact.value.values()), required(len(counts), small)
+    total, must = total or sum(fact.value.values()), required(len(counts), small)
     shown = ranked(counts)[: max(must, LISTED)]
     rest = total - sum(n for _, n in shown)
     rows = [(name, n, share(n, total)) for name, n in shown]
-    rows += [("others and not known", rest, share(rest, total))] if rest else []
+    rows += [("others and not known", rest, share(rest, total))] if rest > 0 else []
     rule = "5 % or 1,000" if small else "10 %"
-    which = f"All {len(shown):,}" if len(shown) == len(counts) else f"The {len(shown):,} largest of {len(counts):,}"
-    singular = what.removesuffix("s")
-    return table(f"{which} {what} (the largest {rule} are {must:,})", (singular, "figures", "share"), rows)
+    caption = f"{len(shown):,} of {len(counts):,} {what}, the largest first; the largest {rule} are {must:,}"
+    return table(caption, (what.removesuffix("s"), "figures", "share"), rows)
 
 
 def histogram(facts: Facts, name: str, what: str, words: dict[str, str] | None = None) -> Part | None:

@@ -130,7 +130,12 @@ def own_sources(facts: Facts) -> Part | None:
         return None
     totals = {key: sum(source[key] for source in fact.value) for key in ("images", "text_tokens")}
     shown = table("Files that the provider brought", _HEADER, [_source(source, totals) for source in brought])
-    return computed(f"Yes: {len(brought):,} sources are files that the provider brought.", fact, tables=[shown])
+    return computed(
+        f"Files that the provider brought itself ({len(brought):,} sources): whether anyone can get them is for the "
+        "provider to say.",
+        fact,
+        tables=[shown],
+    )
 
 
 def _span(source: dict[str, Any]) -> str:
@@ -154,9 +159,10 @@ def selection(facts: Facts) -> Part | None:
 def publishers(facts: Facts, small: bool) -> Part | None:
     """Publishers, journals and hosts with their shares."""
     found: list[tuple[Fact, Table]] = []
+    figures = facts.get("seen.figures_found")  # few state a host, some several
     for name in ("publishers", "journals", "hosts"):
         fact = facts.get(f"seen.{name}") or facts.get(f"data.{name}")
-        shown = ranking(fact, name, small)
+        shown = ranking(fact, name, small, figures.value if figures and name == "hosts" else 0)
         if fact and shown:
             found.append((fact, shown))
     if not found:
@@ -256,7 +262,7 @@ def steps(facts: Facts) -> Part | None:
     fact = facts.get("cleaning")
     if fact is None or not fact.value:
         return None
-    rows = [(step["step"], step["records"], step["in"], step["kept"], _reasons(step["excluded"]))
+    rows = [(step["step"], step["records"], step["in"], step["kept"], _reasons(step))
             for step in fact.value]  # fmt: skip
     left_out = sum(step["in"] - step["kept"] for step in fact.value)
     header = ("step", "records", "in", "kept", "left out, and why")
@@ -267,8 +273,10 @@ def steps(facts: Facts) -> Part | None:
     )
 
 
-def _reasons(excluded: dict[str, int]) -> str:
-    return "; ".join(f"{n:,} {REASONS.get(key, key.replace('_', ' '))}" for key, n in ranked(excluded) if n) or "none"
+def _reasons(step: dict[str, Any]) -> str:
+    words = {} if step["records"] in ("conversations", "turns") else REASONS  # whose reasons say it themselves
+    found = [f"{n:,} {words.get(key, key.replace('_', ' '))}" for key, n in ranked(step["excluded"]) if n]
+    return "; ".join(found) or "none"
 
 
 def purposes(facts: Facts) -> Part | None:

@@ -220,6 +220,16 @@ def test_parquet_of_the_hub_is_counted(tmp_path):
     assert "data.journals" not in facts
 
 
+def test_visual_questions_are_conversations(tmp_path):
+    asked = [{"image": "a.jpg", "question": "Is it a CT scan?", "answer": "no"}]
+    (tmp_path / "set.jsonl").write_text("\n".join(map(json.dumps, asked)))
+    facts = count(tmp_path / "set.jsonl")
+    assert {name: facts[f"data.{name}"].value for name in ("conversations", "turns", "images", "words")} == {
+        "conversations": 1, "turns": 2, "images": 1, "words": 6
+    }  # fmt: skip
+    assert "data.licences" not in facts
+
+
 def test_what_is_no_data_set_is_refused(tmp_path):
     (tmp_path / "empty.json").write_text("[]")
     with pytest.raises(InputError, match="holds no record"):

@@ -23,6 +23,8 @@ PARQUET, JSON = (".parquet",), (".json", ".jsonl")
 # name of the fact -> our column of it (corpus/sources/columns.py)
 _OF_TEXT = {"licences": "licence", "years": "year", "languages": "language", "journals": "journal",
             "publishers": "publisher", "article_types": "article_type"}  # fmt: skip
+_ASKED = ("question", "answer")  # of a set of visual questions
+_NOTHING = {"unknown", "none-stated"}  # no record states it
 _BATCH = 64
 
 
@@ -131,10 +133,11 @@ def _told(record: Json | None) -> tuple[list[str], str, Json, list[Json], int]:
     plain = {name: value for name, value in columns.unnest(record).items() if name != key}
     about, _, kinds = columns.read(plain, "record")
     texts = [text for text in (about["fig_caption"], *about["in_text_mention"]) if text]
+    asked = [columns.clean(plain.get(name)) for name in _ASKED]
     picture = _picture(record[key]) if key else ""
-    if not texts and not picture:
+    if not texts and not any(asked) and not picture:
         raise Problem("record_broken", "neither words nor a picture")
-    return texts, picture, about, kinds, 0
+    return [*texts, *filter(None, asked)], picture, about, kinds, len(asked) if all(asked) else 0
 
 
 def _picture(image: Any) -> str:
@@ -156,7 +159,7 @@ def _facts(found: _Count, where: str) -> Facts:
     }
     facts = {f"data.{name}": Fact(value, f"{where}: {query}") for name, (value, query) in numbers.items()}
     for name, counts in found.by.items():
-        if set(counts) != {"unknown"}:
+        if not set(counts) <= _NOTHING:
             ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
             facts[f"data.{name}"] = Fact(ordered, f"{where}: records by {_OF_TEXT.get(name, 'kind of image stated')}")
     return facts

@@ -38,6 +38,7 @@ def test_the_page_says_what_they_add_up_to():
         said = re.search(rf"\| {name} \([^|]+\) \| (\d+) \| (\d+) \| ([\d.]+) % \|", page)
         assert said, name
         assert (int(said[1]), int(said[2]), said[3]) == (met, whole, f"{100 * met / whole:.1f}")
+        assert f"{said[3]} % {name}" in (DOCS.parent / "README.md").read_text(encoding="utf-8")
         assert 100 * met / whole >= 95
     count = Counter(row["verdict"] for row in rows)
     assert f"{count['met']} met, {count['not met']} not met, {count['not applicable']} not applicable" in page

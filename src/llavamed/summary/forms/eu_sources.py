@@ -24,7 +24,6 @@ from llavamed.summary.forms.stated import data_sets
 from llavamed.summary.profile import Crawled, Dataset, Profile
 
 Fields = tuple[Field, ...]
-_BOTH = "Text and image."
 
 
 def public(facts: Facts, profile: Profile) -> Fields:
@@ -34,11 +33,11 @@ def public(facts: Facts, profile: Profile) -> Fields:
     none = _none(free, given.used, "publicly available data sets were not used")
     comments = [origins.publishers(facts, is_small(profile)), _licences(facts), added(given.comments)]
     modalities = tuple(dict.fromkeys(name for one in given.datasets for name in one.modalities))
+    seen = origins.modalities(facts) or (computed("Text and image.", *free.facts) if free else None)
     small = origins.small_sources(facts)
     return (
         field("2.1.a", "Were publicly available data sets used?", *answered(free, given.used, "public.used")),
-        field("2.1.b", "Modalities",
-              none or (free and computed(_BOTH, *free.facts)) or _modalities(modalities, "public.datasets")),
+        field("2.1.b", "Modalities", none or seen or _modalities(modalities, "public.datasets")),
         field("2.1.c", "Large publicly available data sets",
               *([none] if none else [listed, *_selection(facts, profile),
                                      *_named(given.datasets, "public.datasets", listed is not None)])),

@@ -104,13 +104,29 @@ def _sources(facts: Facts, large: bool) -> Part | None:
     if not large and not chosen:
         return computed(f"None: each of the {len(open_to_all):,} public sources is listed above.", fact)
     what = "at least 3 %" if large else "less than 3 %"
-    spoken = f" in {', '.join(LANGUAGES.get(code, code) for code in languages.value)}" if languages else ""
+    spoken = f", in {', '.join(LANGUAGES.get(code, code) for code in languages.value)}" if languages else ""
     return computed(
         f"{len(chosen):,} of {len(open_to_all):,} public sources hold {what} of the images or of the text of them all. "
-        f"Modalities: text and image. Content: figures of biomedical articles and their captions{spoken}.",
+        f"{_holds(chosen)}{spoken}.",
         *([fact, languages] if languages else [fact]),
         tables=[table(f"Sources of {what}", _HEADER, [_source(source, totals) for source in chosen])],
     )
+
+
+def modalities(facts: Facts) -> Part | None:
+    """What the public sources hold: packages of pictures no text."""
+    fact = facts.get("seen.sources")
+    kinds = {source["kind"] for source in _open(fact)} if fact else set()
+    if fact is None or not kinds:
+        return None
+    return computed("Image." if kinds == {"package"} else "Text and image.", fact)
+
+
+def _holds(chosen: list[dict[str, Any]]) -> str:
+    """What some public sources hold."""
+    if all(source["kind"] == "package" for source in chosen):
+        return "Modality: image. Content: medical pictures; the text tokens are those of the captions written for them"
+    return "Modalities: text and image. Content: figures of biomedical articles and their captions"
 
 
 _HEADER = ("name and version", "link", "acquired", "licences, by figure", "images", "text tokens")

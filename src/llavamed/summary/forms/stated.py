@@ -12,6 +12,9 @@ UNKNOWN_BASE = (
     "the parts started from random weights."
 )
 RANDOM_BASE = "All weights started random: no base model was used."
+_CALLED = {"base": "data of the base models", "seen.synthetic": "what AI models made", "seen.sources": "sources",
+           "collected.ongoing": "whether acquisition goes on", "collected.latest": "latest acquisition",
+           "seen.text_tokens": "tokenizer", "delta.base": "base of the delta"}  # fmt: skip
 _COMPARED = (("figures", "images", "figures"), ("kinds of image", "kinds", "kinds"),
              ("licences", "licences", "licences"), ("languages", "languages", "languages"),
              ("years", "years", "years"))  # fmt: skip
@@ -201,12 +204,17 @@ def _appendix(facts: Facts) -> list[Table]:
         tables.append(table("Seen in training, and merely collected", header, compared))
     unknown = facts.get("unknown")
     if unknown and unknown.value:
-        why = ((entry["fact"], entry["why"]) for entry in unknown.value)
+        why = ((_called(entry["fact"]), entry["why"]) for entry in unknown.value)
         tables.append(table("Not known, and why", ("fact", "why"), why))
     if "lineage" in facts:
         line = ((entry["kind"], entry["hash"]) for entry in facts["lineage"].value)
         tables.append(table("Lineage", ("kind", "content hash (SHA-256)"), line))
     return tables
+
+
+def _called(names: str) -> str:
+    """What facts are called on a page."""
+    return ", ".join(_CALLED.get(name, name.partition(".")[2].replace("_", " ") or name) for name in names.split(", "))
 
 
 def _value(facts: Facts, key: str) -> str:

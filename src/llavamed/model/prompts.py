@@ -1,10 +1,14 @@
-"""The prompt formats of the models that were published before ours: how their chat templates are written.
+"""Chat templates: of the models that were published before ours, and of a language model's tokenizer.
 
-A format holds the exact text that the model was asked with, so that its answers are its own. The pieces of text between
-special tokens were each tokenised for itself then, with a space put before; the templates say that space.
+A format holds the exact text that a model was asked with, so that its answers are its own. LLaVA tokenised the pieces
+of text between special tokens each for itself, with a space put before; the templates say that space.
 """
 
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+from llavamed.model.tokenizer import IMAGE_TOKEN
 
 # Vicuna's opening (lm-sys/FastChat, Apache-2.0), which LLaVA was tuned behind.
 _VICUNA = (
@@ -35,8 +39,25 @@ FORMATS = {
     )
 }
 
+
+@dataclass(frozen=True)
+class Pieces:
+    """The text around what is said, in the order in which it stands.
+
+    `first`: before the first turn of the user; `between`: before each other one. `lead` and `end` are the assistant's:
+    before and after what it says.
+    """
+
+    first: str
+    between: str
+    after_user: str
+    assistant: str
+    lead: str
+    end: str
+    picture: str = f"{IMAGE_TOKEN}\n"
+
+
 _TEMPLATE = """\
-{{- %(start)s + ' ' -}}
 {%%- for message in messages -%%}
 {%%- if message['content'] is string -%%}
 {%%- set text = message['content'] -%%}{%%- set pictures = 0 -%%}
@@ -47,38 +68,70 @@ _TEMPLATE = """\
 {%%- if message['role'] == 'system' -%%}
 {{- raise_exception('this model was trained with one system text: leave the system message out') -}}
 {%%- endif -%%}
-{%%- if loop.first -%%}{{- %(opening)s -}}{%%- endif -%%}
 {%%- if message['role'] == 'assistant' -%%}
 {{- %(assistant)s -}}
-{%%- generation -%%}{{- ' ' + text + %(end)s -}}{%%- endgeneration -%%}
-{%%- if not loop.last -%%}{{- %(after)s -}}{%%- endif -%%}
+{%%- generation -%%}{{- %(lead)s + text + %(end)s -}}{%%- endgeneration -%%}
 {%%- else -%%}
-{{- %(before_user)s + %(picture)s * pictures + text + %(after_user)s -}}
+{%%- if loop.first -%%}{{- %(first)s -}}{%%- else -%%}{{- %(between)s -}}{%%- endif -%%}
+{{- %(picture)s * pictures + text + %(after_user)s -}}
 {%%- endif -%%}
 {%%- endfor -%%}
 {%%- if add_generation_prompt -%%}{{- %(assistant)s -}}{%%- endif -%%}
 """
 
 
-def template(chosen: Format, *, start: str, framed: bool, spaced: bool) -> str:
-    """The chat template of a format. Pictures come first in a turn.
+def template(pieces: Pieces) -> str:
+    """The chat template of such a format. Pictures come first in a turn."""
+    return _TEMPLATE % {name: _quoted(text) for name, text in vars(pieces).items()}
+
+
+def pieces(chosen: Format, start: str, *, framed: bool = False, spaced: bool = False, space: str = " ") -> Pieces:
+    """Of a format.
 
     `start`: the token that begins a text. `framed`: pictures stand between <im_start> and <im_end>. `spaced`: the
-    tokenizer put a space after every special token, not only where a text begins.
+    tokenizer put a space after every special token, not only where a text begins. `space`: put before a text here, none
+    where the tokenizer does it.
     """
-    space = " " if spaced else ""
-    picture = f"<im_start><image><im_end>{space}\n" if framed else "<image> \n"
-    pieces = {
-        "start": start,
-        "opening": chosen.opening,
-        "before_user": chosen.user[0],
-        "after_user": chosen.user[1],
-        "assistant": chosen.assistant,
-        "end": chosen.pause + chosen.end,
-        "after": space if chosen.end == "</s>" else "",
-        "picture": picture,
-    }
-    return _TEMPLATE % {name: _quoted(text) for name, text in pieces.items()}
+    between = " " if spaced else ""
+    picture = f"<im_start>{IMAGE_TOKEN}<im_end>{between}\n" if framed else f"{IMAGE_TOKEN}{space}\n"
+    after = between if chosen.end == "</s>" else ""
+    before, behind = chosen.user
+    return Pieces(
+        first=start + space + chosen.opening + before,
+        between=after + before,
+        after_user=behind,
+        assistant=chosen.assistant,
+        lead=" ",
+        end=chosen.pause + chosen.end,
+        picture=picture,
+    )
+
+
+def learn(render: Callable[[list[dict[str, str]], bool], str], special: Iterable[str]) -> Pieces | None:
+    """What another chat template puts around what is said; None where that cannot be told apart.
+
+    `render`: the text of messages, with the beginning of an answer or without. `special`: tokens, one of which ends an
+    answer. A template that writes other text around later turns than around the first is not learnt.
+    """
+    said = ("Question1", "Answer1", "Question2", "Answer2", "Question3")
+    chat = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(said)]
+    around = re.split("|".join(said), render(chat, True))
+    asked = render(chat[:1], False).partition(said[0])[2]
+    if len(around) != 6:
+        return None
+    first, before, between, again, later, begun = around
+    end = re.match(f".*?(?:{'|'.join(map(re.escape, special))})", between, re.DOTALL)
+    if (before, between) != (again, later) or not before.startswith(begun) or end is None:
+        return None
+    asked = asked if begun.startswith(asked) else begun
+    return Pieces(
+        first=first,
+        between=between[end.end() :],
+        after_user=asked,
+        assistant=begun.removeprefix(asked),
+        lead=before.removeprefix(begun),
+        end=end[0],
+    )
 
 
 def _quoted(text: str) -> str:

@@ -7,6 +7,7 @@ weights only and mapped into memory.
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -62,6 +63,29 @@ class Tensor:
         if stream.readinto(piece.data) != len(piece):  # type: ignore[attr-defined]
             raise InputError(f"{self.file} ends within {self.name}: get it again")
         return piece
+
+    def load(self) -> Any:
+        """The whole of it, of torch.
+
+        Raises:
+            InputError: its numbers are no floats, so it is no weight.
+        """
+        import torch
+
+        kinds = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+        if self.dtype not in kinds:
+            raise InputError(f"{self.file}: {self.name} is of type {self.dtype}, which is no weight: get it again")
+        room = np.empty(self.size, np.uint8)
+        with ExitStack() as stack:
+            self.read(0, self.count, lambda path: stack.enter_context(path.open("rb")), room)
+        return torch.from_numpy(room).view(kinds[self.dtype]).reshape(self.shape)
+
+    def rows(self, first: int, last: int) -> "Tensor":
+        """Some of its rows, where they lie."""
+        width = self.size // self.shape[0]
+        mapped = None if self.mapped is None else self.mapped[first * width : last * width]
+        shape = (last - first, *self.shape[1:])
+        return Tensor(self.name, self.file, self.dtype, shape, self.begin + first * width, mapped)
 
 
 class Header(NamedTuple):

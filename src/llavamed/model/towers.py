@@ -1,4 +1,4 @@
-"""CLIP's vision tower: out of a local folder, or as the weights of a checkpoint show it."""
+"""Vision towers: out of a local folder, or CLIP's as the weights of a checkpoint show it."""
 
 import json
 import re
@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llavamed.errors import InputError
+from llavamed.model.backbones import TOWERS, TowerKind
 from llavamed.model.tensors import Tensor, tensors_of
 
-_INNER = "vision_model."
-_TEXT = ("text_model.", "text_projection.", "visual_projection.", "logit_scale")  # CLIP's other half
+_WHOLE = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}  # models that hold one: whole -> tower
 
 
 @dataclass(frozen=True)
 class Tower:
-    """Its configuration, and its tensors by the names within CLIP's vision model.
+    """Its configuration, and its tensors by their names within the tower.
 
     `images`: of its image processor, what the folder says.
     """
@@ -24,24 +26,54 @@ class Tower:
     tensors: dict[str, Tensor]
     images: dict[str, Any]
 
+    @property
+    def kind(self) -> TowerKind:
+        """What the table says of its kind."""
+        return TOWERS[self.config.model_type]
+
 
 def from_folder(folder: Path) -> Tower:
-    """The tower of a CLIP model or of a CLIPVisionModel.
+    """The tower in a folder: of a whole CLIP or SigLIP model too, or BiomedCLIP's.
 
     Raises:
         InputError: the folder holds something else.
     """
-    from transformers import CLIPVisionConfig
+    from transformers import CONFIG_MAPPING
 
-    said = _json(folder / "config.json")
-    kind = said.get("model_type")
-    if kind not in ("clip", "clip_vision_model"):
-        raise InputError(f"{folder} is no CLIP vision tower (its config.json says {kind!r}): name the folder of one")
-    config = CLIPVisionConfig.from_dict(said.get("vision_config", {}) if kind == "clip" else said)
-    tensors = {
-        name.removeprefix(_INNER): tensor for name, tensor in tensors_of(folder).items() if not name.startswith(_TEXT)
+    from llavamed.model import open_clip
+
+    if (folder / open_clip.CONFIG).exists():
+        return open_clip.from_folder(folder)
+    said = read_json(folder / "config.json")
+    model = str(said.get("model_type"))
+    kind = _WHOLE.get(model, model)
+    if kind not in TOWERS:
+        raise InputError(f"{folder} is no vision tower that is known ({model}): there are {', '.join(TOWERS)}")
+    config = CONFIG_MAPPING[kind].from_dict(said if kind == model else said.get("vision_config", {}))
+    tensors = {}
+    for name, tensor in tensors_of(folder).items():
+        if not name.startswith(TOWERS[kind].rest):
+            tensors[name.removeprefix(TOWERS[kind].inside)] = tensor
+    if kind == "siglip_vision_model":
+        config.vision_use_head = False  # it pools what the projector never reads
+    if kind == "vit":
+        config.pooler_output_size = 1
+        tensors |= unread_pooler(config.hidden_size)
+    return Tower(config, without_buffers(tensors), read_json(folder / "preprocessor_config.json", needed=False))
+
+
+def unread_pooler(width: int) -> dict[str, Tensor]:
+    """transformers' ViT has a pooler, which the projector never reads: the smallest there is, of zeros."""
+    shapes = {"pooler.dense.weight": (1, width), "pooler.dense.bias": (1,)}
+    return {
+        name: Tensor(name, Path(), "F32", shape, 0, np.zeros(4 * shape[-1], np.uint8)) for name, shape in shapes.items()
     }
-    return Tower(config, without_buffers(tensors), _json(folder / "preprocessor_config.json", needed=False))
+
+
+def layers(tower: Any) -> Any:
+    """The layers of a tower of transformers, by whatever name it has them."""
+    inner = getattr(tower, "encoder", tower)
+    return inner.layers if hasattr(inner, "layers") else inner.layer
 
 
 def from_checkpoint(name: str, tensors: dict[str, Tensor]) -> Tower:
@@ -109,7 +141,12 @@ def without_buffers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if not name.endswith(counted)}
 
 
-def _json(path: Path, *, needed: bool = True) -> dict[str, Any]:
+def read_json(path: Path, *, needed: bool = True) -> dict[str, Any]:
+    """What a file says; nothing if there is none and none is needed.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     if not needed and not path.exists():
         return {}
     try:

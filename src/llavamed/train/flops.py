@@ -7,6 +7,7 @@ attention is counted by the pairs that see each other.
 
 from typing import Any, NamedTuple
 
+from llavamed.model import towers
 from llavamed.train.parts import vision_layers
 
 # Dense bfloat16 peak in FLOP/s by the name CUDA gives the GPU (NVIDIA's data sheets). Other forms of these chips are
@@ -66,9 +67,8 @@ def _tower(net: Any, image_tokens: int) -> tuple[float, bool]:
     tokens = image_tokens + (net.config.vision_feature_select_strategy == "default")  # that drops the class token
     patches = image_tokens - getattr(config, "num_register_tokens", 0)
     embedding, trained = _products(tower.embeddings, False)
-    layers = getattr(tower.encoder, "layers", None) or tower.encoder.layer  # CLIP's name, DINOv2's
     cost = patches * embedding
-    for part in layers[: vision_layers(net.config)]:
+    for part in towers.layers(tower)[: vision_layers(net.config)]:
         products, trained = _products(part, trained)
         cost += tokens * products + tokens**2 * _attention(config, 1, trained)
     return cost, trained

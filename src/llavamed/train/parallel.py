@@ -18,6 +18,7 @@ from llavamed import artifact
 from llavamed.artifact import Job
 from llavamed.console import console
 from llavamed.errors import InputError
+from llavamed.model import towers
 from llavamed.storage import Json
 
 T = TypeVar("T")
@@ -192,7 +193,7 @@ def shard(net: Any, trained: Json, device: str, bf16: bool) -> Json:
     tower, apart = net.model.vision_tower, set()
     layers = list(net.model.language_model.layers)
     if any(weight.requires_grad for weight in tower.parameters()):
-        layers += list(getattr(tower.encoder, "layers", None) or tower.encoder.layer)  # CLIP's name, DINOv2's
+        layers += list(towers.layers(tower))
     else:
         apart = set(tower.parameters())
     for unit in [*layers, net]:  # the root, last, has the rest: projector, embeddings, head

@@ -29,10 +29,12 @@ def model_in(target: Path) -> Path:
 
 
 def lineage(manifest: Json) -> list[Json]:
-    """The manifest and all its ancestors', each once, the youngest first."""
+    """The manifest and all its ancestors', each once, the youngest first. A copy of a model, exported or made of a
+    delta, may have the content of the one it was made from: both are there."""
     line, known = [], set()
     for current in _all(manifest):
-        key = (current["kind"], current["hash"])
+        parents = [entry["manifest"]["hash"] for entry in current["parents"] if current["kind"] == "model"]
+        key = (current["kind"], current["hash"], *parents)
         if key not in known:
             known.add(key)
             line.append(current)

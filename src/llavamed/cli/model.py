@@ -1,7 +1,7 @@
 """`llavamed model | train | chat`: a model made, trained and asked."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,9 +13,25 @@ model = typer.Typer(no_args_is_help=True, help="Vision tower + projector + langu
 
 @model.command("build")
 def model_build(
-    backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help="`smol` or `tiny`.")],
     output: Output,
-    image_size: Annotated[int, typer.Option(help="Side of the picture the model sees, in pixels.")] = 84,
+    backbone: Annotated[
+        str | None, typer.Argument(metavar="BACKBONE", help="`smol` or `tiny`; or name its parts.", show_default=False)
+    ] = None,
+    vision_tower: Annotated[
+        str | None,
+        typer.Option(metavar="SRC", help="A folder, hub:OWNER/NAME@REVISION or `dinov2-small`.", show_default=False),
+    ] = None,
+    language_model: Annotated[
+        str | None,
+        typer.Option(metavar="SRC", help="A folder, hub:OWNER/NAME@REVISION or `smollm2-135m`.", show_default=False),
+    ] = None,
+    projector: Annotated[str, typer.Option(help="`mlp2x_gelu` or `linear`, between two parts.")] = "mlp2x_gelu",
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Side of the picture the model sees, in pixels.", show_default="84 for BACKBONE, else the tower's"
+        ),
+    ] = None,
     seed: Seed = 0,
     force: Force = False,
     as_json: AsJson = False,
@@ -25,10 +41,17 @@ def model_build(
 
     Example: `llavamed model build smol -o backbone`
     """
-    from llavamed.model.build import build
+    from llavamed.model.build import build, compose
 
     hush(quiet)
-    show(build(backbone, output, image_size=image_size, seed=seed, force=force), as_json)
+    common: dict[str, Any] = {"seed": seed, "force": force}
+    if backbone and not (vision_tower or language_model):
+        show(build(backbone, output, image_size=image_size or 84, **common), as_json)
+    elif vision_tower and language_model and not backbone:
+        common |= {"projector": projector, "image_size": image_size}
+        show(compose(vision_tower, language_model, output, **common), as_json)
+    else:
+        raise InputError("name a backbone, or both --vision-tower and --language-model")
 
 
 @model.command("import")
@@ -57,6 +80,24 @@ def model_import(
 
     hush(quiet)
     show(import_model(source, output, vision_tower=vision_tower, prompt=prompt, force=force), as_json)
+
+
+@model.command("export")
+def model_export(
+    source: Annotated[Path, typer.Argument(metavar="MODEL", help="A model.")],
+    output: Output,
+    force: Force = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a model as a folder for transformers and, where its tower allows, vLLM, with a card. No model is in memory.
+
+    Example: `llavamed model export assistant -o published`
+    """
+    from llavamed.model.export import export
+
+    hush(quiet)
+    show(export(source, output, force=force), as_json)
 
 
 @model.command("show")

@@ -11,14 +11,13 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from llavamed import artifact, storage
-from llavamed.console import progress
 from llavamed.errors import InputError
 from llavamed.model import words
-from llavamed.model.pieces import Pair, Written, fits, header, write
+from llavamed.model.pieces import Done, Pair, each_file, fits, header, write
 from llavamed.model.tensors import INDEX, SIZES, SUFFIX, Tensor, read_header, tensors_of, weight_files
 from llavamed.storage import Json
 
@@ -31,9 +30,8 @@ _WEIGHTS = (SUFFIX, ".bin", ".pt", ".pth")
 _PREFIXES = (("", ""), ("language_model.", ""), ("model.language_model.", "model."))
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 MANIFEST = "manifest.json"
-_FACTS = ("backbone", "training")  # of the target's manifest, which hold of what is applied too
-MB = 10**6
-Done = Callable[[int], None]
+# Of the target's manifest, which hold of what is applied too: it is the same content.
+_FACTS = ("counts", "histograms", "models", "backbone", "training")
 
 CARD = """---
 license: other
@@ -115,9 +113,9 @@ def _make(job: artifact.Job, base: Path, target: Path, pairs: Mapping[str, Pair]
         text = header([(pair.tensor.name, _word(pair), pair.tensor.shape) for pair in own])
         written = write(job.out / path.name, text, own, words.xor, done=done, read=read, source=source.text)
         about = {"header": source.text.decode(), "sha256": written.source, "base": parts}
-        return _described(written, path.name) | {"about": about}
+        return written.named(path.name) | {"about": about}
 
-    files = {name: file["about"] for name, file in _each_file(job, weight_files(target), pairs, one).items()}
+    files = {name: file["about"] for name, file in each_file(job, weight_files(target), pairs, one).items()}
     parts = [part for about in files.values() for part in about["base"].values()]
     lines = "".join(sorted(f"{part['sha256']}  {part['name']}\n" for part in parts))
     named = {"name": base.resolve().name, "hash": hashlib.sha256(lines.encode()).hexdigest()}
@@ -149,13 +147,14 @@ def _apply(job: artifact.Job, delta: Path, pairs: Mapping[str, Pair], about: Jso
         written = write(job.out / path.name, said["header"].encode(), own, words.xor, done=done, read=check)
         if written.sha256 != said["sha256"]:
             raise InputError(f"{path} does not give the file that it was made from: get the delta again")
-        return _described(written, path.name)
+        return written.named(path.name)
 
-    _each_file(job, weight_files(delta), pairs, one)
+    each_file(job, weight_files(delta), pairs, one)
     _copy(delta / REST, job.out, without=(MANIFEST,))
     of_target = delta / REST / MANIFEST
     known = json.loads(of_target.read_text()) if of_target.exists() else {}
-    return artifact.publish(job, counts=_counts(pairs), **{key: known[key] for key in _FACTS if key in known})
+    facts = {"counts": _counts(pairs)} | {key: known[key] for key in _FACTS if key in known}
+    return artifact.publish(job, **facts)
 
 
 def _add(job: artifact.Job, delta: Path, pairs: Mapping[str, Pair]) -> Json:
@@ -163,10 +162,10 @@ def _add(job: artifact.Job, delta: Path, pairs: Mapping[str, Pair]) -> Json:
         own = [pair for pair in pairs.values() if pair.tensor.file == path]
         name = f"{path.stem.replace('pytorch_model', 'model')}{SUFFIX}"
         text = header([(pair.tensor.name, pair.tensor.dtype, pair.tensor.shape) for pair in own])
-        return _described(write(job.out / name, text, own, words.add, done=done), name)
+        return write(job.out / name, text, own, words.add, done=done).named(name)
 
     files = weight_files(delta)
-    found = _each_file(job, files, pairs, one)
+    found = each_file(job, files, pairs, one)
     if len(files) > 1:
         weights = {pair.tensor.name: found[pair.tensor.file.name]["name"] for pair in pairs.values()}
         total = {"total_size": sum(pair.tensor.size for pair in pairs.values())}
@@ -186,33 +185,6 @@ def _start(
     }
     size = sum(tensor.size for tensor in tensors.values())
     return artifact.start(folder, kind, {"method": method}, inputs=inputs, parents=whole, force=force, needs_bytes=size)
-
-
-def _each_file(
-    job: artifact.Job, files: list[Path], pairs: Mapping[str, Pair], one: Callable[[Path, Done], Json]
-) -> dict[str, Json]:
-    """What `one` tells of each file; one that an earlier run finished is not made again."""
-    found: dict[str, Json] = {}
-    size = sum(pair.tensor.size for pair in pairs.values())
-    with progress(job.kind, size // MB, "MB") as advance:
-        at = 0
-
-        def done(n: int) -> None:
-            nonlocal at
-            advance((at + n) // MB - at // MB)
-            at += n
-
-        for path in files:
-            record = job.work / "files" / f"{path.name}.json"
-            if record.exists():
-                found[path.name] = json.loads(record.read_text())
-                done(found[path.name]["bytes"])
-            else:
-                found[path.name] = one(path, done)
-                storage.write_json(record, found[path.name])
-            part = found[path.name]
-            job.shard_files[part["name"]] = {"sha256": part["sha256"], "bytes": part["bytes"]}
-    return found
 
 
 def _paired(tensors: Mapping[str, Tensor], base: Path, all_must_fit: bool = False) -> dict[str, Pair]:
@@ -289,10 +261,6 @@ def _about(delta: Path) -> Json | None:
         raise ValueError("of another format")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} cannot be read ({error!r}): get the delta again") from None
-
-
-def _described(written: Written, name: str) -> Json:
-    return {"name": name, "sha256": written.sha256, "bytes": written.size}
 
 
 def _copy(source: Path, to: Path, only: Sequence[str] = ("*",), without: tuple[str, ...] = ()) -> int:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,11 +12,15 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from llavamed.artifact import Job
+from llavamed.console import progress
 from llavamed.model.tensors import SIZES, Tensor
 from llavamed.model.words import FLOATS, Bytes
-from llavamed.storage import PART, settle
+from llavamed.storage import PART, Json, settle, write_json
 
 PIECE = 2**20  # numbers of a tensor in memory at once
+MB = 10**6
+Done = Callable[[int], None]
 Combine = Callable[[Bytes, Bytes, str, str, Bytes], Bytes]  # words of both, their types, room -> what is written
 
 
@@ -39,6 +43,10 @@ class Written(NamedTuple):
     sha256: str
     size: int
     source: str
+
+    def named(self, name: str) -> Json:
+        """What a job notes of it."""
+        return {"name": name, "sha256": self.sha256, "bytes": self.size}
 
 
 def fits(tensor: Tensor, base: Tensor) -> bool:
@@ -117,3 +125,31 @@ def _pieces(pair: Pair, opened: Callable[[Path], BinaryIO], room: list[Bytes]) -
         given = pair.tensor.read(at, end, opened, room[0])
         yield given, (pair.base.read(at, end, opened, room[1]) if pair.base and at < pair.shared else None)
         at = end
+
+
+def each_file(
+    job: Job, files: Sequence[Path], pairs: Mapping[str, Pair], one: Callable[[Path, Done], Json]
+) -> dict[str, Json]:
+    """What `one` tells of each file; one that an earlier run finished is not made again."""
+    found: dict[str, Json] = {}
+    size = sum(pair.tensor.size for pair in pairs.values())
+    with progress(job.kind, size // MB, "MB") as advance:
+        at = 0
+
+        def done(n: int) -> None:
+            nonlocal at
+            if whole := (at + n) // MB - at // MB:
+                advance(whole)
+            at += n
+
+        for path in files:
+            record = job.work / "files" / f"{path.name}.json"
+            if record.exists():
+                found[path.name] = json.loads(record.read_text())
+                done(found[path.name]["bytes"])
+            else:
+                found[path.name] = one(path, done)
+                write_json(record, found[path.name])
+            part = found[path.name]
+            job.shard_files[part["name"]] = {"sha256": part["sha256"], "bytes": part["bytes"]}
+    return found

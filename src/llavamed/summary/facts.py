@@ -38,8 +38,9 @@ def gather(model: Path, data: Sequence[Path] = ()) -> Facts:
 
 def _of_model(line: list[Json]) -> Facts:
     model = line[0]
-    trained = [m for m in line if m["kind"] == "model" and SEEN in m["files"]]
-    first = min(reversed(trained), key=lambda m: m["times"]["started"])
+    # A copy of a model, exported or made of a delta, has the table of the training it comes from.
+    trained = {m["files"][SEEN]["sha256"]: m for m in line if m["kind"] == "model" and SEEN in m["files"]}
+    first = min(reversed(trained.values()), key=lambda m: m["times"]["started"])
     facts = {
         "model.hash": Fact(model["hash"], f"{name(model)}: content hash"),
         "model.finished": Fact(day(model["times"]["finished"]), f"{name(model)}: times.finished"),

@@ -1,0 +1,138 @@
+"""A model as others load it: transformers' folder, vLLM's names where it has the tower, and a card. Files are read and
+written in pieces; no model is in memory."""
+
+import re
+import shutil
+from pathlib import Path
+
+from llavamed import artifact, storage
+from llavamed.cards import model_head
+from llavamed.errors import InputError
+from llavamed.lineage import SEEN, lineage
+from llavamed.model import sources, towers
+from llavamed.model.inspect import SERVED, describe
+from llavamed.model.pieces import Done, Pair, each_file, header, write
+from llavamed.model.tensors import INDEX, SUFFIX, Tensor, tensors_of
+from llavamed.storage import Json
+from llavamed.verify import rehash
+
+SHARD = 5 * 10**9  # bytes of a file at most; a tensor that is larger has one of its own
+_COPIED = ("*.json", "*.jinja", "*.model", "*.txt", "LICEN[CS]E*", SEEN)
+_OWN = ("manifest.json", INDEX)  # written anew
+
+
+def export(source: Path, folder: Path, *, force: bool = False, shard: int = SHARD) -> Json:
+    """Write the model in `source` to `folder`: `{tensors, files, bytes, served_by, artifact, hash}`.
+
+    The weights are those of `source`, bit for bit. vLLM wants the tensors of a CLIP or SigLIP tower under
+    `vision_tower.vision_model`; transformers reads both.
+
+    Raises:
+        InputError: `source` is no model, or changed since it was published; what `artifact.start` refuses.
+    """
+    start = artifact.require(source, "model")
+    if problems := rehash(source):
+        raise InputError(f"{source}/{problems[0]['path']}: {problems[0]['what']} since it was published: make it again")
+    told = describe(source)
+    vision = towers.read_json(source / "config.json")["vision_config"].get("model_type", "")
+    tensors = [_renamed(tensor, vision in SERVED) for tensor in tensors_of(source).values()]
+    files = _shards(tensors, shard)
+    size = sum(tensor.size for tensor in tensors)
+    job = artifact.start(folder, "model", {"export": shard}, parents=[source], force=force, needs_bytes=size)
+    try:
+        if job.manifest is None:
+            _weights(job, files)
+            _copy(source, job.out)
+            same = {key: start[key] for key in ("counts", "histograms", "models")}  # it may be the same content
+            job.manifest = artifact.publish(
+                job, card=_card(source, start, told), backbone=start.get("backbone", {}), **same
+            )
+    finally:
+        artifact.pause(job)
+    return {
+        "tensors": len(tensors),
+        "files": len(files),
+        "bytes": size,
+        "served_by": told["served_by"],
+        "artifact": str(folder),
+        "hash": job.manifest["hash"],
+    }
+
+
+def _renamed(tensor: Tensor, served: bool) -> Tensor:
+    name = re.sub(r"^(model\.)?vision_tower\.(?!vision_model\.)", r"\1vision_tower.vision_model.", tensor.name)
+    return Tensor(name if served else tensor.name, tensor.file, tensor.dtype, tensor.shape, tensor.begin, tensor.mapped)
+
+
+def _shards(tensors: list[Tensor], limit: int) -> dict[str, list[Tensor]]:
+    """Tensors by the file they go into, as transformers names files."""
+    found: list[list[Tensor]] = [[]]
+    for tensor in tensors:
+        if found[-1] and sum(one.size for one in found[-1]) + tensor.size > limit:
+            found.append([])
+        found[-1].append(tensor)
+    if len(found) == 1:
+        return {f"model{SUFFIX}": found[0]}
+    return {f"model-{n:05d}-of-{len(found):05d}{SUFFIX}": part for n, part in enumerate(found, 1)}
+
+
+def _weights(job: artifact.Job, files: dict[str, list[Tensor]]) -> None:
+    pairs = {tensor.name: Pair(tensor, None) for part in files.values() for tensor in part}
+
+    def one(path: Path, done: Done) -> Json:
+        own = files[path.name]
+        text = header([(tensor.name, tensor.dtype, tensor.shape) for tensor in own])
+        parts = [pairs[tensor.name] for tensor in own]
+        return write(job.out / path.name, text, parts, lambda given, *_: given, done=done).named(path.name)
+
+    each_file(job, [Path(name) for name in files], pairs, one)
+    if len(files) > 1:
+        total = {"total_size": sum(pair.tensor.size for pair in pairs.values())}
+        weights = {tensor.name: name for name, part in files.items() for tensor in part}
+        storage.write_json(job.out / INDEX, {"metadata": total, "weight_map": weights})
+
+
+def _copy(source: Path, to: Path) -> None:
+    """What lies beside the weights: configuration, tokenizer, processor, chat template, terms, what it saw."""
+    for pattern in _COPIED:
+        for path in source.glob(pattern):
+            if path.name not in _OWN:
+                shutil.copyfile(path, to / path.name)
+
+
+def _card(source: Path, start: Json, told: Json) -> str:
+    parts = start.get("backbone", {}).get("parts", [])
+    stated = sources.licence(source)
+    lines = [
+        *model_head("" if stated == "not stated" else stated),
+        "",
+        f"# {source.resolve().name}",
+        "",
+        f"{told['parameters']:,} parameters, {told['weights_gb']:.2f} GB. Read by {told['served_by']}.",
+        "For research use only, not for clinical decisions.",
+        "",
+        "## Parts",
+        "",
+        *(f"- {part['role']}: {part['name']}, licence {part['licence']}, from {part['source']}" for part in parts),
+        "" if parts else "Not known.\n",
+        "## Training data",
+        "",
+        *(_data(lineage(start)) or ["Not known: nothing of it is in the model's manifest."]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _data(line: list[Json]) -> list[str]:
+    """A line for each training and each set of data, the oldest first, as the manifests tell."""
+    lines = []
+    for manifest in reversed(line):
+        known = [f"{count['kept']:,} {what}" for what, count in manifest["counts"].items()]
+        histogram = manifest["histograms"].get("licence", {})
+        known += [f"licences {', '.join(f'{name} ({n:,})' for name, n in histogram.items())}"] if histogram else []
+        made = ", ".join(str(model["name"]) for model in manifest["models"])
+        known += [f"written by {made}"] if made else []
+        if training := manifest.get("training"):
+            known += [f"stage {training['name']}, {training['steps']:,} steps"]
+        if known:
+            lines.append(f"- {manifest['kind']} `{manifest['hash'][:12]}`: {', '.join(known)}")
+    return [*lines, f"`{SEEN}` lists every record it saw, `manifest.json` where each came from."] if lines else []

@@ -25,8 +25,8 @@ def commands(path, begin="^ *", end="$"):
 COMMANDS = commands(ROOT / "README.md")
 DOCS = [words for name in ("sources.md", "benchmarks.md") for words in commands(ROOT / "docs" / name, r"\| `", r"` \|")]
 DOCS += commands(ROOT / "docs" / "teacher.md") + commands(ROOT / "docs" / "chat.md")
-DOCS += commands(ROOT / "docs" / "delta.md") + commands(ROOT / "docs" / "summary.md")
-DOCS += commands(ROOT / "docs" / "trace.md")
+for name in ("delta.md", "models.md", "summary.md", "trace.md"):
+    DOCS += commands(ROOT / "docs" / name)
 FORMATS = commands(ROOT / "docs" / "formats.md")
 DOCS += commands(ROOT / "docs" / "clusters.md", "-m ") + FORMATS
 TRAINING = [words for words in commands(ROOT / "docs" / "training.md") if "RECIPE" not in words]

@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from llavamed import artifact, storage
+from llavamed.corpus.schema import EXCLUDED, FIGURES
 from llavamed.errors import InputError
 from llavamed.instruct.align import align
 from llavamed.verify import rehash, verify
-from small_corpus import figures, write_corpus
+from small_corpus import figure, figures, write_corpus
 from summary.small_run import edit, model, rows, write_run
 
 
@@ -116,6 +117,21 @@ def test_counts_of_conversations_are_counted_again(run, change, what):
     assert len(problems) == 1
     assert problems[0]["path"] == "manifest.json"
     assert problems[0]["what"].startswith(what)
+
+
+def test_a_figure_cut_into_panels_counts_once(tmp_path):
+    job = artifact.start(tmp_path / "corpus", "corpus", {"max_side": 512})
+    cut = [figure(1, "train", "ct", "A scan.") | {"pair_id": f"1_F1_{panel}", "panel": panel} for panel in "AB"]
+    storage.write_table(job.out / "data/train-00000.parquet", [*cut, figure(2, "train", "ct", "A scan.")], FIGURES)
+    left = [{"pair_id": "1_F1_C", "panel": "C", "reason": "too_small"}, {"pair_id": "3_F1", "reason": "too_small"},
+            {"reason": "retracted"}]  # fmt: skip
+    storage.write_table(job.out / "excluded/figures-00000.parquet", left, EXCLUDED)
+    counts = {"figures": {"in": 3, "kept": 2, "excluded": {"too_small": 1}},
+              "panels": {"in": 5, "kept": 3, "excluded": {"too_small": 2}}}  # fmt: skip
+    artifact.publish(job, counts=counts, histograms={"modality": {"ct": 3}}, images=2)
+    assert verify(tmp_path / "corpus", recount=True)["problems"] == [
+        {"path": "manifest.json", "what": "images is 2 in the manifest and 0 by the tables"}  # no hash in these rows
+    ]
 
 
 def test_what_is_not_at_hand_is_told_and_no_failure(run, tmp_path):

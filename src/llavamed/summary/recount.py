@@ -74,21 +74,29 @@ def _corpus(folder: Path, manifest: Json, folders: Folders, notes: list[Json]) -
 
 def _figures(folder: Path, table: pa.Table, manifest: Json) -> Json:
     """Figures kept and left out, by reason: a `<fig>` counts once, whatever rows it makes."""
+    left = read(folder, ("pair_id", "panel", "reason"), part="excluded")
+    parts = [part.filter(pc.not_equal(part["pair_id"], "")) for part in (table, left) if len(part)]  # no articles
+    rows: Counter[str] = Counter()
+    for part in parts:
+        rows.update(by_value(part["reason"].combine_chunks()) if "reason" in part.column_names else {"": len(part)})
+    counted = {"figures": _count(_of_panels(parts) if any(map(_has_panels, parts)) else rows)}
+    return counted | ({"panels": _count(rows)} if "panels" in manifest["counts"] else {})
+
+
+def _has_panels(table: pa.Table) -> bool:
+    return "panel" in table.column_names and bool(pc.any(pc.not_equal(table["panel"], "")).as_py())
+
+
+def _of_panels(parts: list[pa.Table]) -> Counter[str]:
+    """What became of each figure: it is kept if one of its rows is; one that is there twice counts twice."""
     times: Counter[str] = Counter()
     outcome: dict[tuple[str, int], str] = {}
-    rows: Counter[str] = Counter()
-    left = read(folder, ("pair_id", "panel", "reason"), part="excluded")
-    for part in (table, left):
-        if not len(part):
-            continue
+    for part in parts:
         reasons = part["reason"].to_pylist() if "reason" in part.column_names else [""] * len(part)
         for pair, panel, reason in zip(part["pair_id"].to_pylist(), part["panel"].to_pylist(), reasons, strict=True):
-            if pair:
-                times[pair] += 1
-                rows[reason] += 1
-                outcome.setdefault((pair.removesuffix(f"_{panel}") if panel else pair, times[pair]), reason)
-    counted = {"figures": _count(Counter(outcome.values()))}
-    return counted | ({"panels": _count(rows)} if "panels" in manifest["counts"] else {})
+            times[pair] += 1
+            outcome.setdefault((pair.removesuffix(f"_{panel}") if panel else pair, times[pair]), reason)
+    return Counter(outcome.values())
 
 
 def _count(outcomes: Counter[str]) -> Json:

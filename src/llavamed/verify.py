@@ -72,8 +72,8 @@ def verify(target: Path, *, data: Sequence[Path] = (), recount: bool = False) ->
         from llavamed.summary.recount import recount as count_again
 
         tables = {(m["kind"], m["hash"]): folder for folder, m in manifests.items()}
-        for folder, what in count_again(tables, manifests, notes):
-            problems.append(_at({"path": "manifest.json", "what": what}, folder, target))
+        for folder, file, what in count_again(tables, manifests, notes):
+            problems.append(_at({"path": file, "what": what}, folder, target))
     problems = [*{(problem["path"], problem["what"]): problem for problem in problems}.values()]
     return {
         "ok": not problems,

@@ -1,5 +1,6 @@
 """Every count of a real run, by a short script that reads the Parquet files and the tokenizer alone."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -93,3 +94,20 @@ def test_it_is_as_published_counted_again(real):
     found = verify(real, recount=True)
     assert found["problems"] == []
     assert not [note for note in found["notes"] if "token" in note["what"]], "tokens were not counted"
+
+
+@pytest.mark.slow
+def test_an_unknown_tokenizer_and_other_tokens_are_errors(real, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(real, run)
+    path = run / "assistant" / "chat_template.jinja"
+    path.write_text(path.read_text().replace("'<|im_start|>'", "'<|im_start|> '"))
+    assert any("have other text tokens" in said for said in said_of(run))
+    (run / "assistant" / "tokenizer.json").write_text("{}")
+    assert any("tokenizer is unknown or cannot be read" in said for said in said_of(run))
+
+
+def said_of(run):
+    """What is wrong with what the last model saw."""
+    found = verify(run / "assistant", recount=True)
+    return [problem["what"] for problem in found["problems"] if problem["path"] == "seen.parquet"]

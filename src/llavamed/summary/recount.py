@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from llavamed.summary.tokens import count_tokens
 
 Folders = dict[tuple[str, str], Path]  # kind and content hash -> where an artifact lies
 _FIGURE = ("licence", "year", "language", "journal", "modality")  # histograms of a set, of its figures
+MANIFEST = "manifest.json"
 _MARK = "<image>"
 
 
-def recount(folders: Folders, manifests: dict[Path, Json], notes: list[Json]) -> Iterator[tuple[Path, str]]:
-    """(folder, where its manifest and its tables differ), of every artifact in `manifests`.
+def recount(folders: Folders, manifests: dict[Path, Json], notes: list[Json]) -> Iterator[tuple[Path, str, str]]:
+    """(folder, file, how it and the tables differ), of every artifact in `manifests`.
 
     `notes`: is told what cannot be counted again, as `[{path, what}]`.
     """
@@ -34,9 +36,12 @@ def recount(folders: Folders, manifests: dict[Path, Json], notes: list[Json]) ->
             try:
                 counted = _COUNTERS[manifest["kind"]](folder, manifest, folders, notes)
                 for part, values in counted.items():
-                    yield from ((folder, said) for said in _differences(manifest.get(part), values, part))
-            except (InputError, pa.ArrowException, OSError, KeyError) as error:
-                yield folder, f"its tables cannot be counted: {' '.join(str(error).split())}"
+                    for said in _differences(manifest.get(part), values, part):
+                        yield folder, MANIFEST, said
+            except InputError as error:
+                yield folder, SEEN if manifest["kind"] == "model" else MANIFEST, str(error)
+            except (pa.ArrowException, OSError, KeyError) as error:
+                yield folder, MANIFEST, f"its tables cannot be counted: {' '.join(str(error).split())}"
             advance()
 
 
@@ -188,23 +193,26 @@ def _model(folder: Path, manifest: Json, folders: Folders, notes: list[Json]) ->
     counted: Json = {"counts": {"conversations": {"kept": len(seen), "excluded": dict(excluded)}}}
     sets = [entry["manifest"] for entry in manifest["parents"] if entry["manifest"]["kind"] == "conversations"]
     data = next((folders[key_of(m)] for m in sets if key_of(m) in folders), None)
-    if data is None:
-        notes.append({"path": name(manifest), "what": "its conversations are not at hand: no token was counted again"})
-        return counted
-    try:
+    missing = "" if data else "its conversations are not at hand"
+    if not any(file.startswith("tokenizer") for file in manifest["files"]):
+        missing = "it has no tokenizer"
+    elif find_spec("transformers") is None:
+        missing = "transformers is not installed (pip install 'llavamed[train]')"
+    if missing:
+        notes.append({"path": name(manifest), "what": f"{missing}: no token was counted again"})
+    elif data:
         _check_tokens(folder, data, seen)
-    except InputError as error:
-        notes.append({"path": name(manifest), "what": str(error)})
     return counted
 
 
 def _check_tokens(folder: Path, data: Path, seen: pa.Table) -> None:
-    """Raises KeyError: some record is not in the set, or has other tokens than were noted."""
+    """Raises InputError: the tokenizer is unknown; some record is not in the set, or has other tokens than noted."""
     ids, text, image = (seen[column].to_pylist() for column in ("id", "text_tokens", "image_tokens"))
     found = count_tokens(folder, data, dict(zip(ids, image, strict=True)))
     wrong = [own for own, n in zip(ids, text, strict=True) if found.get(own) != n]
     if wrong:
-        raise KeyError(f"{SEEN}: {len(wrong):,} of {len(ids):,} records have other text tokens, {wrong[0]} the first")
+        raise InputError(f"{len(wrong):,} of {len(ids):,} records have other text tokens by the tokenizer, {wrong[0]} "
+                         "the first: restore the model and its conversations")  # fmt: skip
 
 
 _COUNTERS: dict[str, Callable[[Path, Json, Folders, list[Json]], Json]] = {

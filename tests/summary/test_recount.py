@@ -10,7 +10,8 @@ import pytest
 from llavamed.recipe import read_recipe
 from llavamed.run import run as run_all
 from llavamed.summary.facts import gather
-from llavamed.summary.trace import articles, register
+from llavamed.summary.register import ABOUT, register
+from llavamed.summary.trace import articles
 from llavamed.verify import verify
 
 TINY = Path(__file__).parents[2] / "recipes" / "tiny.yaml"
@@ -84,7 +85,7 @@ def test_every_figure_equals_a_count_of_tables_and_tokens(real):
     )  # fmt: skip
     stages = Counter(row["stage"] for row in seen)
     assert {stage: counts["conversations"] for stage, counts in facts["by_stage_counts"].items()} == stages
-    listed = articles(register(real / "assistant"))
+    listed = articles(register(real / "assistant", more=ABOUT))
     assert sum(row["text_tokens"] for row in listed) == want["text_tokens"]
     assert {row["article"] for row in listed} == {row["pmcid"] for row in figures}
 

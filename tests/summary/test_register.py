@@ -265,7 +265,7 @@ def test_other_data_are_refused(run, tmp_path):
 def test_a_damaged_table_is_named(run):
     path = next((run / "corpus" / "data").glob("train-*.parquet"))
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(InputError, match="corpus/data cannot be read"):
+    with pytest.raises(InputError, match=r"corpus/data/train-00000.parquet cannot be read"):
         gather(run / "assistant")
 
 

@@ -5,15 +5,16 @@ million figures fit in memory.
 """
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from llavamed import artifact, storage
 from llavamed.errors import InputError
@@ -23,10 +24,12 @@ from llavamed.storage import Json
 Numbers = np.ndarray[Any, np.dtype[Any]]
 Made = tuple[str, str]  # by which teacher, with which prompt (its hash)
 NOT_KNOWN = -1
-# Columns of a figure, those that repeat as dictionaries.
-_REPEAT = ("pmcid", "pmid", "doi", "version", "title", "journal", "publisher", "language", "article_type", "licence",
-           "licence_url", "source", "collected")  # fmt: skip
+_THREADS, _FILES = 4, 256  # that read, and that are put together at a time
+# Columns of a figure, those that repeat as dictionaries; and what a register of articles tells besides.
+_REPEAT = ("pmcid", "doi", "version", "journal", "publisher", "language", "article_type", "licence", "source",
+           "collected")  # fmt: skip
 _OTHER = ("pair_id", "year", "fig_id", "hosts", "modality", "domain")
+ABOUT = ("pmid", "title", "licence_url")
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,9 @@ class Register:
     figures: Figures
 
 
-def register(model: Path, data: Sequence[Path] = ()) -> Register:
-    """Read what `model` saw. `data`: where its data sets are, besides beside it (`lineage.at_hand`).
+def register(model: Path, data: Sequence[Path] = (), more: Sequence[str] = ()) -> Register:
+    """Read what `model` saw. `data`: where its data sets are, besides beside it (`lineage.at_hand`). `more`: columns of
+    figures besides those of the facts.
 
     Raises:
         InputError: the folder holds no trained model; its `seen.parquet` or a manifest was changed; one of `data` holds
@@ -147,7 +151,7 @@ def register(model: Path, data: Sequence[Path] = ()) -> Register:
     corpora = [(folder, m) for folder, m in found if m["kind"] == "corpus" and storage.tables(folder)]
     return Register(
         model, manifest, line, steps, found, [m for m in needed if key_of(m) not in there], seen,
-        figures_of(corpora, seen.pairs),
+        figures_of(corpora, seen.pairs, more),
     )  # fmt: skip
 
 
@@ -188,30 +192,50 @@ def coded(values: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, Numbers]:
 def read(folder: Path, columns: Iterable[str], repeat: Sequence[str] = (), part: str = "data") -> pa.Table:
     """Those of the columns that an artifact's table has; those in `repeat` as dictionaries.
 
+    There are tens of thousands of files of a hundred rows: each is closed at once, and few pieces are held.
+
     Raises:
         InputError: a file of the table cannot be read.
     """
     paths = storage.tables(folder, part)
     if not paths:
         return pa.table({})
-    form = ds.ParquetFileFormat(dictionary_columns=list(repeat))
+    there = [name for name in columns if name in _file(paths[0], ()).schema_arrow.names]
+    one = partial(_columns, columns=there, repeat=repeat)
+    groups = []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for begin in range(0, len(paths), _FILES):
+            table = pa.concat_tables(pool.map(one, paths[begin : begin + _FILES]), promote_options="default")
+            groups.append(table.unify_dictionaries().combine_chunks())
+    return pa.concat_tables(groups, promote_options="default").unify_dictionaries()
+
+
+def _columns(path: Path, columns: list[str], repeat: Sequence[str]) -> pa.Table:
+    with _file(path, repeat) as file:
+        try:
+            return file.read(columns=columns, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(path, error) from None
+
+
+def _file(path: Path, repeat: Sequence[str]) -> pq.ParquetFile:
     try:
-        table = ds.dataset([str(path) for path in paths], format=form)
-        there = [name for name in columns if name in table.schema.names]
-        return table.to_table(columns=there).unify_dictionaries()
+        return pq.ParquetFile(path, read_dictionary=list(repeat), pre_buffer=False, memory_map=True)
     except (pa.ArrowException, OSError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{folder}/{part} cannot be read ({said}): `llavamed verify {folder}` names the file"
-        ) from None
+        raise _unreadable(path, error) from None
 
 
-def figures_of(corpora: Sequence[tuple[Path, Json]], pairs: pa.Array) -> Figures:
-    """The rows of `corpora` whose `pair_id` is in `pairs`: the first of each."""
+def _unreadable(path: Path, error: Exception) -> InputError:
+    said = " ".join(str(error).split())[:200]
+    return InputError(f"{path} cannot be read ({said}): restore it, or make its data set again with --force")
+
+
+def figures_of(corpora: Sequence[tuple[Path, Json]], pairs: pa.Array, more: Sequence[str] = ()) -> Figures:
+    """The rows of `corpora` whose `pair_id` is in `pairs`: the first of each. `more`: see `register`."""
     taken = np.zeros(len(pairs), bool)
     parts, numbers, whose = [], [], []
     for index, (folder, _) in enumerate(corpora):
-        table = read(folder, (*_OTHER, *_REPEAT), _REPEAT)
+        table = read(folder, (*_OTHER, *_REPEAT, *more), (*_REPEAT, *more))
         number = _filled(pc.index_in(_whole(table["pair_id"]), value_set=pairs))
         rows = np.flatnonzero(number != NOT_KNOWN)
         rows = rows[~taken[number[rows]]]

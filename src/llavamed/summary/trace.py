@@ -15,7 +15,7 @@ from llavamed.errors import InputError
 from llavamed.lineage import name
 from llavamed.storage import Json
 from llavamed.summary.fact import names
-from llavamed.summary.register import NOT_KNOWN, Numbers, Register, coded, register
+from llavamed.summary.register import ABOUT, NOT_KNOWN, Numbers, Register, coded, register
 
 _ABOUT = ("pmcid", "pmid", "doi", "version", "title", "journal", "publisher")
 ARTICLES = pa.schema(
@@ -61,7 +61,7 @@ def trace(model: Path, *, data: Sequence[Path] = (), output: Path | None = None)
     """
     if output and output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file: name a folder with -o")
-    found = register(model, data)
+    found = register(model, data, ABOUT)
     require_corpus(found)
     rows = articles(found)
     if output:

@@ -19,6 +19,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,6 +36,7 @@ SHARD, OF_ARTICLE = 256, 8
 STAGES = {"alignment": ("align", 1, 1), "conversations": ("instruct", 3, 3)}  # stage, turns, times seen
 LICENCES = ("CC-BY-4.0", "CC-BY-4.0", "CC-BY-NC-4.0", "CC0-1.0", "CC-BY-NC-ND-4.0")
 CAPTION = "Axial contrast-enhanced CT of the chest shows a nodule in the left upper lobe with spiculated margins. " * 3
+TEXT = ("What is seen here?", CAPTION.strip())
 SEEN = pa.schema(
     [("id", pa.string()), ("stage", pa.string())]
     + [(name, pa.int32()) for name in ("times_seen", "text_tokens", "image_tokens")]
@@ -94,24 +97,29 @@ def measure(code: str, model: Path) -> Json:
 def make(run: Path, n: int) -> None:
     """Articles of eight figures, a corpus, two sets, a training on each."""
     shutil.rmtree(run, ignore_errors=True)
-    corpus = artifact.start(run / "corpus", "corpus", {"max_side": 512}, inputs={"sources": "0" * 64})
-    counts: dict[str, Counter[str]] = {name: Counter() for name in (*COUNTED, "modality")}
-    for index, begin in enumerate(range(0, n, SHARD)):
-        rows = [figure(number) for number in range(begin, min(begin + SHARD, n))]
-        write(corpus.out, index, rows, FIGURES)
-        for row in rows:
-            counts["modality"][row["modality"][0]["name"]] += 1
-            for name in COUNTED:
-                counts[name][str(row[name])] += 1
-    kept = {"in": n, "kept": n, "excluded": {}}
-    artifact.publish(corpus, counts={"figures": kept}, histograms={k: dict(v) for k, v in counts.items()}, images=n)
-    seen: list[pa.Table] = []
-    parents: list[Path] = []
-    for name, (stage, turns, times) in STAGES.items():
-        seen.append(make_set(run, name, stage, n, turns, times))
-        train(run / f"model-{stage}", [*parents, run / name], stage, seen)
-        parents = [run / f"model-{stage}"]
+    shards = [range(begin, min(begin + SHARD, n)) for begin in range(0, n, SHARD)]
+    with ProcessPoolExecutor() as pool:
+        corpus = artifact.start(run / "corpus", "corpus", {"max_side": 512}, inputs={"sources": "0" * 64})
+        counts: dict[str, Counter[str]] = {name: Counter() for name in (*COUNTED, "modality")}
+        for part in pool.map(partial(figures_shard, corpus.out), range(len(shards)), shards, chunksize=16):
+            for name, count in part.items():
+                counts[name].update(count)
+        kept = {"in": n, "kept": n, "excluded": {}}
+        artifact.publish(corpus, counts={"figures": kept}, histograms={k: dict(v) for k, v in counts.items()}, images=n)
+        seen: list[pa.Table] = []
+        parents: list[Path] = []
+        for name, (stage, turns, times) in STAGES.items():
+            seen.append(make_set(pool, shards, run, name, stage, turns, times))
+            train(run / f"model-{stage}", [*parents, run / name], stage, seen)
+            parents = [run / f"model-{stage}"]
     (run / "model-instruct").rename(run / "assistant")
+
+
+def figures_shard(out: Path, index: int, numbers: range) -> dict[str, Counter[str]]:
+    rows = [figure(number) for number in numbers]
+    write(out, index, rows, FIGURES)
+    counts = {name: Counter(str(row[name]) for row in rows) for name in COUNTED}
+    return counts | {"modality": Counter(row["modality"][0]["name"] for row in rows)}
 
 
 COUNTED = ("licence", "year", "language", "journal", "split", "collected")
@@ -167,39 +175,47 @@ def write(out: Path, index: int, rows: list[Json], schema: pa.Schema) -> None:
         pq.write_table(table, path, compression="zstd", row_group_size=storage.ROWS_IN_GROUP)
 
 
-def make_set(run: Path, name: str, stage: str, n: int, turns: int, times: int) -> pa.Table:
+def make_set(
+    pool: ProcessPoolExecutor, shards: list[range], run: Path, name: str, stage: str, turns: int, times: int
+) -> pa.Table:
     """A set about every figure; the table of what is seen of it."""
     job = artifact.start(run / name, "conversations", {"set": name}, parents=[run / "corpus"])
-    text = ["What is seen here?", CAPTION.strip()]
-    said = [
-        {"from": who, "value": part} for _ in range(turns) for who, part in zip(("human", "gpt"), text, strict=True)
-    ]
-    said[0] = said[0] | {"value": f"<image>\n{text[0]}"}
+    said = [part for _ in range(turns) for part in (("human", TEXT[0]), ("gpt", TEXT[1]))]
     splits: Json = {}
     seen: list[pa.RecordBatch] = []
-    for index, begin in enumerate(range(0, n, SHARD)):
-        rows = []
-        for number in range(begin, min(begin + SHARD, n)):
-            row = figure(number)
-            about = {key: row[key] for key in ("pair_id", "image", "domain", "split")}
-            by = {"teacher": "caption" if turns == 1 else "template", "prompt_hash": "a" * 64}
-            rows.append({**about, "id": f"{row['pair_id']}_{name}", "conversations": said, **by})
-            part = splits.setdefault(row["split"], {"conversations": 0, "histograms": {}})
-            part["conversations"] += 1
-            for key in ("licence", "year", "language", "journal", "modality"):
-                value = str(row[key]) if key != "modality" else row["modality"][0]["name"]
-                histogram = part["histograms"].setdefault(key, Counter())
-                histogram[value] += 1
-        write(job.out, index, rows, CONVERSATIONS)
-        seen.append(seen_batch([row for row in rows if row["split"] == "train"], stage, times))
-    for part in splits.values():
-        part["turns"] = turns * part["conversations"]
-        part["words"] = sum(len(t.split()) for t in text) * part["turns"]
-        part["characters"] = sum(map(len, text)) * part["turns"]
+    write_shard = partial(set_shard, job.out, name, stage, times, said)
+    for part, batch in pool.map(write_shard, range(len(shards)), shards, chunksize=16):
+        splits = artifact.add(splits, part)
+        seen.append(batch)
+    for split in splits.values():
+        split["turns"] = turns * split["conversations"]
+        split["words"] = sum(len(text.split()) for text in TEXT) * split["turns"]
+        split["characters"] = sum(map(len, TEXT)) * split["turns"]
+    n = sum(split["conversations"] for split in splits.values())
     models = [] if turns == 1 else [{"name": "template", "version": "2", "prompt_hash": "a" * 64, "ai": False}]
-    counts = {"conversations": {"in": n, "kept": n, "excluded": {}}}
-    artifact.publish(job, counts=counts, splits=splits, models=models)
+    artifact.publish(job, counts={"conversations": {"in": n, "kept": n, "excluded": {}}}, splits=splits, models=models)
     return pa.Table.from_batches(seen)
+
+
+def set_shard(
+    out: Path, name: str, stage: str, times: int, said: list[tuple[str, str]], index: int, numbers: range
+) -> tuple[Json, pa.RecordBatch]:
+    turns = [{"from": who, "value": text} for who, text in said]
+    turns[0]["value"] = f"<image>\n{turns[0]['value']}"
+    by = {"teacher": "caption" if len(turns) == 2 else "template", "prompt_hash": "a" * 64}
+    rows, splits = [], {}
+    for number in numbers:
+        row = figure(number)
+        about = {key: row[key] for key in ("pair_id", "image", "domain", "split")}
+        rows.append({**about, "id": f"{row['pair_id']}_{name}", "conversations": turns, **by})
+        values = {key: str(row[key]) for key in ("licence", "year", "language", "journal")}
+        values["modality"] = row["modality"][0]["name"]
+        part = splits.setdefault(row["split"], {"conversations": 0, "histograms": {key: Counter() for key in values}})
+        part["conversations"] += 1
+        for key, value in values.items():
+            part["histograms"][key][value] += 1
+    write(out, index, rows, CONVERSATIONS)
+    return splits, seen_batch([row for row in rows if row["split"] == "train"], stage, times)
 
 
 def seen_batch(rows: list[Json], stage: str, times: int) -> pa.RecordBatch:

@@ -192,6 +192,9 @@ def test_teachers_are_split_by_whether_they_are_on_the_market(tmp_path):
     assert fields["2.5.d"].tables[0].rows == (("ours", "7", "9 books"),)
     assert [row[0] for row in fields["2.5.e"].tables[0].rows] == ["gpt", "ours"]
     assert "template 7" in fields["2.6.b"].answer
+    for form, number in (("combined", "2.4.1"), ("ab2013", "12")):
+        field = fields_of(form, known, Profile())[number]
+        assert field.tables[0].rows[0] == ("gpt", "ab", "2026-10-01 to 2026-10-02", "10", "900")
 
 
 def test_the_band_is_ticked_once():

@@ -270,6 +270,11 @@ class Profile(_Part):
     protection: Text | None = None
     cleaning: Text | None = None
 
+    @property
+    def is_small(self) -> bool:
+        """Whether the rules for small providers hold."""
+        return bool(self.provider and self.provider.small)
+
 
 def read_profile(path: Path) -> Profile:
     """Read and check a profile. A key without a value counts as not there.

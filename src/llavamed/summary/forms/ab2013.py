@@ -3,9 +3,8 @@
 from llavamed.summary.document import Document, Section
 from llavamed.summary.facts import Facts
 from llavamed.summary.forms import content, origins
-from llavamed.summary.forms.eu_sources import is_small
-from llavamed.summary.forms.parts import Part, added, answered, computed, counted, field, named, said, stated
-from llavamed.summary.forms.stated import continues, data_sets, document, yes_beside
+from llavamed.summary.forms.parts import Part, added, computed, counted, field, named, said, stated
+from llavamed.summary.forms.stated import continues, data_sets, document, made_by_ai, yes_beside
 from llavamed.summary.profile import Content, Profile
 
 _MODALITIES = ("text", "image", "audio", "video", "other")
@@ -36,13 +35,13 @@ def ab2013(facts: Facts, profile: Profile) -> Document:
             field("11", "Dates the data sets were first used",
                   *counted(content.first_use(facts), profile.collection.first_used, "collection.first_used",
                            "YYYY-MM-DD")),
-            field("12", "Synthetic data", *_synthetic(facts, profile)),
+            field("12", "Synthetic data", *made_by_ai(facts, profile)),
         )),
     ))  # fmt: skip
 
 
 def _sources(facts: Facts, profile: Profile) -> list[Part | None]:
-    known = [*origins.sources(facts), origins.publishers(facts, is_small(profile))]
+    known = [*origins.sources(facts), origins.publishers(facts, profile.is_small)]
     named_sets = data_sets(profile.public.datasets + profile.private.datasets)
     given = [named_sets, added(profile.public.others), added(profile.private.others)]
     found = [part for part in (*known, *given) if part]
@@ -92,9 +91,3 @@ def _period(facts: Facts, profile: Profile) -> tuple[Part | None, ...]:
     months = dict.fromkeys(filter(None, (profile.collection.earliest, profile.collection.latest)))
     given = " to ".join(months) or None
     return counted(content.period(facts), given, "collection", "`earliest` and `latest`, MM/YYYY")
-
-
-def _synthetic(facts: Facts, profile: Profile) -> list[Part | None]:
-    known = origins.synthetic(facts)
-    return [*answered(known, profile.synthetic.used, "synthetic.used"), origins.base_unknown(facts),
-            added(profile.synthetic.comments)]  # fmt: skip

@@ -31,7 +31,7 @@ def public(facts: Facts, profile: Profile) -> Fields:
     given = profile.public
     free, listed = origins.public(facts), origins.large_sources(facts) or origins.acquired(facts)
     none = _none(free, given.used, "publicly available data sets were not used")
-    comments = [origins.publishers(facts, is_small(profile)), _licences(facts), added(given.comments)]
+    comments = [origins.publishers(facts, profile.is_small), _licences(facts), added(given.comments)]
     modalities = tuple(dict.fromkeys(name for one in given.datasets for name in one.modalities))
     seen = origins.modalities(facts) or (computed("Text and image.", *free.facts) if free else None)
     small = origins.small_sources(facts)
@@ -88,7 +88,7 @@ def private(facts: Facts, profile: Profile) -> Fields:
 
 def crawled(facts: Facts, profile: Profile) -> Fields:
     """2.3: data crawled and scraped."""
-    given, small = profile.crawled, is_small(profile)
+    given, small = profile.crawled, profile.is_small
     known = origins.all_public(facts, "no page was crawled or scraped; the data came as published files")
     answer = answered(known, given.used, "crawled.used")
     none = _none(known, given.used, "nothing was crawled or scraped")
@@ -173,8 +173,8 @@ def synthetic(facts: Facts, profile: Profile) -> Fields:
         field("2.5.d", "Other AI models that made them",
               none or (listed("Models not on the market", "trained on", trained) if trained else nobody)),
         field("2.5.e", "Comments",
-              none or _made_when(facts) or stated(given.comments, "synthetic.comments", "dates, counts"),
-              None if none or not _made_when(facts) else added(given.comments)),
+              none or origins.made_when(facts) or stated(given.comments, "synthetic.comments", "dates, counts"),
+              None if none or not origins.made_when(facts) else added(given.comments)),
     )  # fmt: skip
 
 
@@ -194,11 +194,6 @@ def other(facts: Facts, profile: Profile) -> Fields:
         field("2.6.c", "Comments", none or origins.amount_by_rules(facts) or comment,
               added(given.comments) if origins.amount_by_rules(facts) and not none else None),
     )  # fmt: skip
-
-
-def is_small(profile: Profile) -> bool:
-    """Whether the rules for small providers hold."""
-    return bool(profile.provider and profile.provider.small)
 
 
 def _none(known: Part | None, used: bool | None, why: str) -> Part | None:
@@ -241,16 +236,3 @@ def _licences(facts: Facts) -> Part | None:
 
 def _version(made: list[dict[str, str]], name: str) -> str:
     return next((maker.get("version") or "not known" for maker in made if maker["name"] == name), "not known")
-
-
-def _made_when(facts: Facts) -> Part | None:
-    """When, how much, with which prompt."""
-    fact = facts.get("seen.synthetic")
-    teachers = [one for one in fact.value["teachers"] if one.get("ai", True)] if fact else []
-    if fact is None or not teachers:
-        return None
-    header = ("model", "prompt (SHA-256)", "made", "conversations", "text tokens")
-    rows = [(one["name"], one.get("prompt_hash") or "not known",
-             " to ".join(dict.fromkeys(filter(None, (one.get("first"), one.get("latest"))))) or "not known",
-             one["conversations"], one["text_tokens"]) for one in teachers]  # fmt: skip
-    return computed("What they made.", fact, tables=[table("Made by AI models, seen in training", header, rows)])

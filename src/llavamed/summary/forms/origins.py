@@ -147,7 +147,7 @@ def own_sources(facts: Facts) -> Part | None:
     totals = {key: sum(source[key] for source in fact.value) for key in ("images", "text_tokens")}
     shown = table("Files that the provider brought", _HEADER, [_source(source, totals) for source in brought])
     return computed(
-        f"Files that the provider brought itself ({len(brought):,} sources): whether anyone can get them is for the "
+        f"Files that the provider brought itself (sources: {len(brought):,}): whether anyone can get them is for the "
         "provider to say.",
         fact,
         tables=[shown],
@@ -215,6 +215,19 @@ def makers(facts: Facts) -> list[dict[str, Any]]:
         return [teacher for teacher in seen.value["teachers"] if teacher.get("ai", True)]
     made = facts.get("made_by")
     return [model for model in made.value if model.get("ai", True)] if made else []
+
+
+def made_when(facts: Facts) -> Part | None:
+    """What AI models made of the text seen: when, how much, by which prompt."""
+    fact = facts.get("seen.synthetic")
+    teachers = [one for one in fact.value["teachers"] if one.get("ai", True)] if fact else []
+    if fact is None or not teachers:
+        return None
+    header = ("model", "prompt (SHA-256)", "made", "conversations", "text tokens")
+    rows = [(one["name"], one.get("prompt_hash") or "not known",
+             " to ".join(dict.fromkeys(filter(None, (one.get("first"), one.get("latest"))))) or "not known",
+             one["conversations"], one["text_tokens"]) for one in teachers]  # fmt: skip
+    return computed("What they made.", fact, tables=[table("Made by AI models, seen in training", header, rows)])
 
 
 def base_unknown(facts: Facts) -> Part | None:

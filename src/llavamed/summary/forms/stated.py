@@ -2,7 +2,7 @@
 
 from llavamed.summary.document import Chart, Document, Section, Table
 from llavamed.summary.facts import Fact, Facts
-from llavamed.summary.forms import content
+from llavamed.summary.forms import content, origins
 from llavamed.summary.forms.content import KIND_WORDS, LICENCE_WORDS, listed, parts_of
 from llavamed.summary.forms.parts import Part, added, answered, computed, not_applicable, said, stated, table, yes_no
 from llavamed.summary.profile import Dataset, Profile
@@ -113,6 +113,13 @@ def continues(facts: Facts, profile: Profile) -> Part:
     known = content.ongoing(facts)
     given = profile.collection.continues
     return known if known and given is None else yes_no(given, "collection.continues")
+
+
+def made_by_ai(facts: Facts, profile: Profile) -> list[Part | None]:
+    """Whether AI models made data, which ones, when and how much."""
+    known = answered(origins.synthetic(facts), profile.synthetic.used, "synthetic.used")
+    beside = added(profile.synthetic.comments)
+    return [*known, origins.made_when(facts), origins.base_unknown(facts), beside]
 
 
 def absent(facts: Facts) -> Part | None:

@@ -37,7 +37,7 @@ from llavamed.storage import (
     write_text,
 )
 
-Tables = dict[str, list[Json]]  # "data/train" -> rows
+Tables = dict[str, list[Json] | pa.Table]  # "data/train" -> rows
 ANSWERS = "answers.jsonl"  # what a server was paid for: beside the data and no part of it, so that no run deletes it
 LIBRARIES = ("pyarrow", "lxml", "pillow", "torch", "transformers")
 

@@ -16,14 +16,14 @@ ROWS_IN_GROUP = 256  # pictures are a few hundred kB each: a row group stays und
 ROWS_THAT_REPEAT, DICTIONARY = 1024, 512_000_000  # rows in a group, most bytes of distinct values in one
 
 
-def write_table(path: Path, rows: list[Json], schema: pa.Schema, *, repeats: bool = False) -> None:
+def write_table(path: Path, rows: list[Json] | pa.Table, schema: pa.Schema, *, repeats: bool = False) -> None:
     """Write `rows` as Parquet, atomically and with fixed options: the same rows are the same bytes.
 
     `repeats`: pictures stand in many rows; each is stored once for `ROWS_THAT_REPEAT` rows.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
-    table = pa.Table.from_pylist(rows, schema=schema)
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema=schema)
     options = {"row_group_size": ROWS_THAT_REPEAT, "dictionary_pagesize_limit": DICTIONARY} if repeats else {}
     pq.write_table(table, part, compression="zstd", **{"row_group_size": ROWS_IN_GROUP, **options})
     settle(part, path)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,11 +49,12 @@ def clean_turns(
     victims = []
     seen = set(said)
     for number, (question, answer) in enumerate(turns, 1):
-        broken, left = judge(question, answer, source), answer
+        asked, reply = phrases.read_both(question, answer)
+        broken, left = _broken(asked, reply, source), answer
         if broken.keys() == {"text"} and (repaired := _repaired(question, answer, source)):
-            broken, left = {}, repaired
+            broken, left, reply = {}, repaired, phrases.read(repaired)
         if not broken:
-            key = turn_key(question, left)
+            key = _key(asked, reply)
             broken = {"duplicate": "the same question and answer"} if key in seen else {}
             seen.add(key)
         if broken:
@@ -69,10 +70,13 @@ def judge(question: str, answer: str, source: str = "") -> dict[str, str]:
 
     `source`: what the turn was made from, caption and mentions in one; "" where not known.
     """
-    asked, said = _read(question, answer)
+    return _broken(*phrases.read_both(question, answer), source)
+
+
+def _broken(asked: phrases.Text, said: phrases.Text, source: str) -> dict[str, str]:
     spoken_of, spoken = phrases.find(asked), phrases.find(said)
     found = {
-        "format": form.find_marks(question) or form.find_marks(answer),
+        "format": form.find_marks(asked.text) or form.find_marks(said.text),
         "degenerate": form.find_degenerate(asked, said),
         "language": form.find_language(asked) or form.find_language(said),
     }
@@ -89,14 +93,11 @@ def _asked(rule: str, spoken_of: dict[str, str]) -> str:
 
 def turn_key(question: str, answer: str) -> str:
     """What is equal for two turns that say the same."""
-    asked, said = _read(question, answer)
+    return _key(*phrases.read_both(question, answer))
+
+
+def _key(asked: phrases.Text, said: phrases.Text) -> str:
     return " ".join((*asked.words, "|", *said.words))
-
-
-@lru_cache(maxsize=8)
-def _read(question: str, answer: str) -> tuple[phrases.Text, phrases.Text]:
-    """Question and answer, which are asked for again and again while a turn is judged."""
-    return phrases.read_both(question, answer)
 
 
 @cache

@@ -1,11 +1,12 @@
 """Clean a set of conversations that exists: nobody is asked, records keep their ids."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
+from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llavamed import artifact, storage
@@ -17,12 +18,14 @@ from llavamed.instruct.write import Turns
 from llavamed.storage import Json
 
 MARK = "<image>"
+TOLD = ("id", "pair_id", "teacher", "prompt_hash", "split")  # of a record, beside the turns that are left out
 NOTHING: tuple[str, list[str]] = ("", [])  # no caption, no mentions
 EMPTY = "no_turn_left"
 COMPARED = "leaks are looked for in the captions and mentions of the corpus"
 NOT_COMPARED = "no corpus was given: of leaks only those that no picture ever shows were looked for"
 CARD = """Cleaned: turns that break a rule were left out, or lost a clause about their text. No word was added."""
 
+Pairs = dict[Path, list[str]]  # file -> the figure of each of its records
 Sources = dict[str, tuple[str, list[str]]]  # pair_id -> caption, mentions
 Said = list[dict[str, str]]  # a conversation as tables have it
 
@@ -60,11 +63,12 @@ def clean_set(folder: Path, output: Path, *, corpus: Path | None = None, workers
 
 
 def _write(job: artifact.Job, folder: Path, corpus: Path | None, workers: int) -> Json:
-    sources = _sources(folder, corpus) if corpus else {}
-    before = _said_before(folder, sources)
+    pairs = {path: _read(path, ["pair_id"])["pair_id"].to_pylist() for path in storage.tables(folder)}
+    sources = _sources(pairs, corpus) if corpus else {}
+    before = _said_before(pairs, sources)
     shards = []
-    for path in storage.tables(folder):
-        own = {pair: sources[pair] for pair in {*_column(path, "pair_id")} & sources.keys()}
+    for path, here in pairs.items():
+        own = {pair: sources[pair] for pair in {*here} & sources.keys()}
         shards.append((path, own, before[path]))
     write = partial(_write_shard, folder)
     schemas = {"data": CONVERSATIONS, "excluded": DROPPED}
@@ -88,7 +92,7 @@ def clean_row(row: Json, source: tuple[str, list[str]], said: Iterable[str] = ()
     if wrong:
         return [], [Victim(n, *turn, "format", wrong) for n, turn in enumerate(turns, 1)], 0
     kept, victims = clean_turns(turns, *source, said)
-    return kept, victims, sum(turn not in turns for turn in kept)
+    return kept, victims, 0 if kept == turns else sum(turn not in turns for turn in kept)
 
 
 def turns_of(said: Said | None) -> tuple[Turns, str]:
@@ -126,41 +130,58 @@ def _write_shard(folder: Path, shard: tuple[Path, Sources, dict[int, set[str]]])
     dropped: Counter[str] = Counter()
     splits: dict[str, Counter[str]] = defaultdict(Counter)
     source = path.relative_to(folder).as_posix()
-    for number, row in enumerate(pq.read_table(path).to_pylist()):
+    table = _read(path)
+    chosen: dict[str, list[int]] = defaultdict(list)
+    said: dict[str, list[list[str]]] = defaultdict(list)
+    for number, row in enumerate(table.select([*TOLD, "conversations"]).to_pylist()):
         kept, victims, repaired = clean_row(row, sources.get(row["pair_id"], NOTHING), before.get(number, ()))
         total["turns_kept"] += len(kept)
         total["repaired"] += repaired
         total["without_caption"] += row["pair_id"] not in sources
         if victims or not kept:
-            text = {name: row[name] for name in ("id", "pair_id", "teacher", "prompt_hash", "split")}
-            text["source"] = source
+            text = {name: row[name] for name in TOLD} | {"source": source}
             tables["excluded/turns"] += [text | victim._asdict() for victim in victims]
             dropped.update(victim.reason for victim in victims)
         if not kept:
             reasons = ", ".join(sorted({victim.reason for victim in victims}))
             tables["excluded/conversations"].append(text | {"reason": EMPTY, "detail": reasons})
             continue
-        row["conversations"] = messages(kept)
-        tables[f"data/{row['split']}"].append(row)
-        _count(splits[row["split"]], kept)
+        parts = [part for turn in kept for part in turn]
+        _count(splits[row["split"]], parts)
+        chosen[row["split"]].append(number)
+        said[row["split"]].append(parts)
+    for split, numbers in chosen.items():
+        tables[f"data/{split}"] = _with_said(table.take(numbers), said[split])
     empty = len(tables["excluded/conversations"])
     facts: Json = {**total, "turns_excluded": dropped, "splits": {name: {**count} for name, count in splits.items()}}
     facts["conversations_kept"] = sum(count["conversations"] for count in splits.values())
     return dict(tables), facts | {"conversations_excluded": {EMPTY: empty} if empty else {}}
 
 
-def _count(counts: Counter[str], kept: Turns) -> None:
-    """Add a conversation to the counts of its split."""
-    text = [part for turn in kept for part in turn]
+def _with_said(table: pa.Table, said: list[list[str]]) -> pa.Table:
+    """Rows of a set with what is said replaced: questions and answers in turn. Nothing else leaves Arrow."""
+    values = [f"{MARK}\n{part}" if n == 0 else part for parts in said for n, part in enumerate(parts)]
+    column = CONVERSATIONS.field("conversations").type
+    turns = pa.StructArray.from_arrays([["human", "gpt"] * (len(values) // 2), values], fields=[*column.value_type])
+    ends = pa.array([0, *accumulate(map(len, said))], pa.int32())
+    held = {name: table[name] for name in table.column_names}
+    held["conversations"] = pa.ListArray.from_arrays(ends, turns, type=column)
+    nothing = pa.nulls(len(table))
+    return pa.table({name: held.get(name, nothing) for name in CONVERSATIONS.names}).cast(CONVERSATIONS)
+
+
+def _count(counts: Counter[str], parts: list[str]) -> None:
+    """Add a conversation, its questions and answers, to the counts of its split."""
+    text = " ".join(parts)
     counts["conversations"] += 1
-    counts["turns"] += len(kept)
-    counts["words"] += len(" ".join(text).split())
-    counts["characters"] += sum(map(len, text))
+    counts["turns"] += len(parts) // 2
+    counts["words"] += len(text.split())
+    counts["characters"] += len(text) - len(parts) + 1
 
 
-def _sources(folder: Path, corpus: Path) -> Sources:
-    """Captions and mentions of the figures that `folder` is about."""
-    wanted = set(_pairs(folder))
+def _sources(pairs: Pairs, corpus: Path) -> Sources:
+    """Captions and mentions of the figures that conversations are about."""
+    wanted = set(chain.from_iterable(pairs.values()))
     return {
         row["pair_id"]: (row["fig_caption"] or "", row["in_text_mention"] or [])
         for row in storage.read_rows(corpus, columns=["pair_id", "fig_caption", "in_text_mention"])
@@ -168,25 +189,19 @@ def _sources(folder: Path, corpus: Path) -> Sources:
     }
 
 
-def _pairs(folder: Path) -> Iterator[str]:
-    """The figure of each record."""
-    for path in storage.tables(folder):
-        yield from _column(path, "pair_id")
+def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """A table or some of its columns; `pq.read_table` takes twice as long for a small one."""
+    with pq.ParquetFile(path) as file:
+        return file.read(columns)
 
 
-def _column(path: Path, name: str) -> list[Any]:
-    found: list[Any] = pq.read_table(path, columns=[name]).column(0).to_pylist()
-    return found
-
-
-def _said_before(folder: Path, sources: Sources) -> dict[Path, dict[int, set[str]]]:
+def _said_before(pairs: Pairs, sources: Sources) -> dict[Path, dict[int, set[str]]]:
     """Of pictures with several records: file -> row -> what was kept of the picture's records before it."""
-    several = Counter(_pairs(folder))
+    several = Counter(chain.from_iterable(pairs.values()))
     said: dict[str, set[str]] = {pair: set() for pair, n in several.items() if n > 1}
-    found: dict[Path, dict[int, set[str]]] = {path: {} for path in storage.tables(folder)}
+    found: dict[Path, dict[int, set[str]]] = {path: {} for path in pairs}
     for path in found if said else ():
-        rows = pq.read_table(path, columns=["pair_id", "conversations"]).to_pylist()
-        for number, row in enumerate(rows):
+        for number, row in enumerate(_read(path, ["pair_id", "conversations"]).to_pylist()):
             if row["pair_id"] in said:
                 before = said[row["pair_id"]]
                 kept, _, _ = clean_row(row, sources.get(row["pair_id"], NOTHING), before)

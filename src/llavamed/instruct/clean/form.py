@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 
-from llavamed.instruct.clean.phrases import ON_FOREIGN, Text, rules, words_of
+from llavamed.instruct.clean.phrases import ON_FOREIGN, ON_LONG, Text, rules, words_of
 
 REPEATED = 0.28  # of an answer's runs of three words: that many are repetitions of others
 SAME = 0.5  # of an answer's words: one and the same
@@ -15,9 +15,8 @@ _ENDS = frozenset(".!?;:%")
 _CLOSED = tuple(".!?…%)]\"'”’")
 _PLACEHOLDER = re.compile(r"\s*[\[<{(][^\])>}\"]*[\])>}]\.?\s*")
 _OPENS = frozenset("[<{(")
-_MARKED = frozenset("<[#`{:")  # every mark has one of these
+_MARKED = re.compile("[<[#`{:]")  # every mark has one of these
 _RUN = re.compile(r"([^\d\s])\1{7,}")
-_LONGEST = 30  # letters of a word; longer ones may be one letter many times
 _MARKS = re.compile(
     r"<\|?/?(?:im_start|im_end|assistant|user|system|human|image|s|endoftext|end|eot_id|bos|eos)\|?>|\[/?INST\]|<</?SYS>>"
     r"|^\s*#{2,}\s|\n#{2,}\s|```|^\s*[{\[]\s*[\"'{]|[\"']\s*:\s*[\"'\[{]"
@@ -33,7 +32,7 @@ _SCRIPTS = re.compile(
 
 def find_marks(text: str) -> str:
     """A mark of a role, a prompt or a data format in `text`, or ""."""
-    match = None if _MARKED.isdisjoint(text) else _MARKS.search(text)
+    match = _MARKS.search(text) if _MARKED.search(text) else None
     return match[0].strip() if match else ""
 
 
@@ -66,7 +65,7 @@ def find_degenerate(question: Text, reply: Text) -> str:
         return "bare yes or no"
     if n >= 6 and len(known) <= (1 - REPEATED) * n + 2 and _repeats(words):
         return "repeats itself"
-    if (max(map(len, words)) > _LONGEST or "...." in answer) and _RUN.search(answer):
+    if (reply.lists & ON_LONG or "...." in answer) and _RUN.search(answer):
         return "repeats itself"
     return "" if n < 5 else _cut(answer.rstrip(), said, words)
 

@@ -10,6 +10,7 @@ from functools import cache, lru_cache
 from itertools import pairwise
 
 from llavamed.instruct.clean.phrases import (
+    ON_DIGITS,
     ON_DRUGS,
     ON_NEVER,
     ON_NUMBERS,
@@ -78,7 +79,7 @@ def find_leak(read: Text, source: str) -> str:
     text = read.text
     if read.lists & ON_NEVER and (match := _NAMED.search(text)):
         return match[0]
-    digits = _DIGIT.search(text) is not None
+    digits = read.lists & ON_DIGITS
     if not (digits or source):
         return ""
     said = text.split()
@@ -104,9 +105,10 @@ def _read_there(read: Text, said: list[str], numbers: list[int], source: str) ->
                 return number
     # With a capital: if there is none but at the start, that is soon known. What has no letter is no name.
     odd = [0] if read.text[1:].islower() else [n for n, word in enumerate(said) if not word.islower()]
+    english = words_of("english")
     for n in sorted({*odd, *numbers}) if numbers else odd:
         token = said[n].strip(_SIGNS)
-        if token.lower() not in words_of("english") and token in source and _is_unseen(token, said, n, source):
+        if token.lower() not in english and token in source and _is_unseen(token, said, n, source):
             return token
     return _unseen(read, source) if read.lists & (ON_UNSEEN | ON_DRUGS) else ""
 

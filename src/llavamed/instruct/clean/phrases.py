@@ -5,8 +5,7 @@ A phrase is looked for only in texts that have a rare word of it: most turns nee
 
 import re
 from collections import defaultdict
-from functools import cache, reduce
-from operator import or_
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import yaml
 FILES = ("cleaning.yaml", "words.yaml")
 _ENDS = ".!?;:%"  # words of their own
 _BLANKS = str.maketrans(dict.fromkeys(',()[]{}<>"/\\-_=+*#&|~^`@$\n\t\r', " ") | {"’": "'"})
+_ASCII = bytes(map(ord, "".join(map(chr, range(128))).lower().translate(_BLANKS))) + bytes(range(128, 256))
 _DASHES = str.maketrans(dict.fromkeys("–—‑−“”„«»×…•", " ") | {"’": "'"})
 _GAP = "(?: [^ .!?;:]+){0,3}?"
 _NEAR = "(?: (?!(?:in|on|of|at|by|from|within|through|with|to|for) )[^ .!?;:]+){0,3}?"
@@ -24,28 +24,40 @@ _CUT = " §"  # stands for what was taken out, so that no phrase bridges it
 
 
 class Text(NamedTuple):
-    """A text, its words, the set of these, and the lists (ON_...) that have one of them, a bit each."""
+    """A text, its words, the set of these, those that a list has, and all lists (ON_...) that have one, a bit each."""
 
     text: str
     words: list[str]
     known: set[str]
+    listed: set[str]
     lists: int
 
 
-ON_PHRASES, ON_NEVER, ON_FOREIGN, ON_NUMBERS, ON_UNITS, ON_READ_OFF, ON_UNSEEN, ON_DRUGS = (1 << n for n in range(8))
+ON_PHRASES, ON_NEVER, ON_FOREIGN, ON_NUMBERS, ON_UNITS, ON_READ_OFF, ON_UNSEEN = (1 << n for n in range(7))
+ON_DRUGS, ON_DIGITS, ON_LONG = (1 << n for n in range(7, 10))  # not lists, but kinds of words
 _REMEMBERED = 200_000  # words
+_DIGIT = re.compile(r"\d")
+_LONGEST = 30  # letters of a word; longer ones may be one letter many times
 
 
 class _Lists(dict[str, int]):
-    """Word -> the lists that have it: looked up once, so that most words of most texts take one look."""
+    """Word -> the lists that have it: looked up once. `plain`: words that are on none, as most are."""
+
+    def __init__(self) -> None:
+        self.plain: set[str] = set()
 
     def __missing__(self, word: str) -> int:
-        if len(self) >= _REMEMBERED:
+        if len(self) + len(self.plain) >= _REMEMBERED:
             self.clear()
-        found = ON_DRUGS if is_drug(word) else 0
+            self.plain.clear()
+        found = (ON_DRUGS if is_drug(word) else 0) | (ON_DIGITS if _DIGIT.search(word) else 0)
+        found |= ON_LONG if len(word) > _LONGEST else 0
         for bit, words in _listed():
             found |= bit if word in words else 0
-        self[word] = found
+        if found:
+            self[word] = found
+        else:
+            self.plain.add(word)
         return found
 
 
@@ -79,10 +91,10 @@ def words_of(name: str, part: str = "") -> frozenset[str]:
 
 def split(text: str) -> list[str]:
     """The words of `text` in small letters, and the ends of its sentences."""
-    text = text.lower()
-    if not text.isascii():
-        text = text.translate(_DASHES)
-    text = text.translate(_BLANKS)
+    if text.isascii():  # most are: small letters and blanks in one step
+        text = text.encode().translate(_ASCII).decode()
+    else:
+        text = text.lower().translate(_DASHES).translate(_BLANKS)
     for end in _ENDS:
         text = text.replace(end, f" {end} ")
     if "'" in text:
@@ -106,7 +118,10 @@ def read_both(first: str, second: str) -> tuple[Text, Text]:
 
 def _text(text: str, words: list[str]) -> Text:
     known = set(words)
-    return Text(text, words, known, reduce(or_, map(_LISTS.__getitem__, known), 0))
+    listed, lists = known - _LISTS.plain, 0
+    for word in listed:
+        lists |= _LISTS[word]
+    return Text(text, words, known, listed, lists)
 
 
 @cache
@@ -137,10 +152,10 @@ def find(read: Text) -> dict[str, str]:
     if not read.lists & ON_PHRASES:
         return {}
     index, known, phrases = _index(), read.known, []
-    for word in known:
+    for word in read.listed:
         if _LISTS[word] & ON_PHRASES:
             for phrase in index[word]:
-                for need in phrase.needs:
+                for need in phrase.needs[1:]:  # of the first, `word` is one
                     if known.isdisjoint(need):
                         break
                 else:

@@ -24,6 +24,7 @@ FORMATS = ("llava", "messages")
 PICTURES = "images"  # the folder of pictures, beside the files
 PLAIN = "llama_factory.jsonl"
 INFO = "dataset_info.json"  # where LLaMA-Factory looks for what a file is
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 _TAGS = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
 _TAGS |= {"system_tag": "system"}
 
@@ -184,6 +185,6 @@ def _write_lists(path: Path, told: Iterable[tuple[Json, Json]], names: list[str]
 
 def _json(value: Any) -> bytes:
     try:
-        return json.dumps(value, ensure_ascii=False).encode()
+        return _ENCODER.encode(value).encode()
     except UnicodeEncodeError:  # half of a pair of surrogates
         return json.dumps(value).encode()

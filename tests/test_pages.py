@@ -74,7 +74,7 @@ def test_headings_in_order_and_tables_labelled():
     assert tree.get("lang") == "en"
     assert all(e.get("scope") in ("col", "row", "rowgroup") for e in tree.iter("th"))
     assert all(e.get("alt") for e in tree.iter("img"))
-    assert [a.get("href") for a in tree.iter("a")] == ["#s1", "#s2", "#s3"]
+    assert [a.get("href") for a in tree.iter("a")] == ["#main", "#s1", "#s2", "#s3"]
 
 
 def test_bars_keep_order_and_shares():
@@ -237,4 +237,6 @@ def test_markdown_is_safe_and_loses_no_word(text: str):
 
 
 def test_templates_are_packaged():
-    assert {path.name for path in Path(pages.TEMPLATES).iterdir()} == {"page.html", "parts.html", "style.css"}
+    assert {path.name for path in Path(pages.TEMPLATES).iterdir()} == {
+        "page.html", "parts.html", "style.css", "summary.html", "docx",
+    }  # fmt: skip

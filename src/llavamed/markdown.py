@@ -69,7 +69,7 @@ def _table(lines: list[str]) -> Markup:
         )
     label = html.unescape(rows[0][0]) or "table"
     return Markup(
-        '<div class="wide" tabindex="0" role="region" aria-label="{}">'
+        '<div class="wide" tabindex="0" role="group" aria-label="{}">'
         "<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"
     ).format(label, head, body)
 

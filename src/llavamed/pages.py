@@ -65,7 +65,7 @@ def page(title: str, sections: Sequence[tuple[str, Sequence[Markup]]], subtitle:
     """A whole page. `sections`: (heading, parts). `refresh`: seconds after which a browser loads it anew; 0: never."""
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return _environment().get_template("page.html").render(
+    return environment().get_template("page.html").render(
         title=title, subtitle=subtitle, sections=sections, version=__version__, refresh=refresh,
         style=Markup(style), style_hash=f"sha256-{digest}",  # noqa: S704 - our own file
     )  # fmt: skip
@@ -203,21 +203,27 @@ def thumbnail(data: bytes, side: int = SIDE) -> Picture | None:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """The templates: all text that is put into them is escaped, for HTML and for XML."""
+    found = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters["fold"] = _fold
-    return environment
+    found.filters["fold"] = _fold
+    return found
 
 
 def _part(name: str, *values: Any) -> Markup:
-    macro = getattr(_environment().get_template("parts.html").module, name)
-    return Markup(macro(*values))  # noqa: S704 - the template has escaped what it was given
+    return macro("parts.html", name, *values)
+
+
+def macro(template: str, name: str, *values: Any) -> Markup:
+    """What a macro of one of the templates makes of `values`."""
+    made = getattr(environment().get_template(template).module, name)(*values)
+    return Markup(made)  # noqa: S704 - the template has escaped what it was given
 
 
 def _fold(words: str, long: int) -> tuple[str, str]:

@@ -63,7 +63,7 @@ def texts(whole: Document):
     for section in whole.sections:
         yield from (section.number, section.title)
         for field in section.fields:
-            yield from (field.number, field.title, field.basis, *field.sources)
+            yield from (field.number, field.title, *field.basis.split(", "), *field.sources)
             for block in words.blocks(field.answer):
                 yield from [block] if isinstance(block, str) else block
             tables += field.tables
@@ -113,7 +113,7 @@ def test_the_document_stays_the_same_bytes_and_the_file_untouched(tmp_path: Path
 
 @pytest.mark.parametrize("name", ["summary.txt", "summary", "summary.MD.gz"])
 def test_another_ending_is_refused(name: str, tmp_path: Path):
-    with pytest.raises(InputError, match=re.escape(f"{name}: a summary is .md")):
+    with pytest.raises(InputError, match=re.escape(f"{name}: a summary ends in one of .md")):
         render.write(document("a"), {}, tmp_path / name)
     assert not list(tmp_path.iterdir())
 

@@ -13,7 +13,7 @@ _BEGINS = re.compile(r"^([-+=>#]|\d+(?=[.)](?:\s|$)))(.?)")  # what begins a lis
 
 def page(document: Document) -> str:
     """The summary as a page of Markdown."""
-    parts = [f"# {plain(document.title)}", _about(document), *map(plain, document.notes)]
+    parts = [f"# {plain(document.title)}", plain(document.model), _about(document), *map(plain, document.notes)]
     for section in document.sections:
         parts.append(f"## {plain(f'{section.number} {section.title}')}")
         parts += [part for field in section.fields for part in _field(field)]

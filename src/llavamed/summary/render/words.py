@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
-from llavamed.summary.document import Document
+from llavamed.summary.document import Document, Table
 
 FORMS = {
     "combined": "combined form",
@@ -19,7 +20,8 @@ TOP = 20  # bars of a chart that are shown; JSON has all
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 _ITEM = re.compile(r"[-*•] +(?=\S)")
 _ADDRESS = re.compile(r"https?://(?=\w)[^\s<>\"`|\\^{}]+|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_RELATIVE = re.compile(r"(?!//)[^:\\\s]+")
+_NUMBER = re.compile(r"\d[\d,]*|<?\d+(\.\d+)? ?%")  # 1.1 may be a version
+_RELATIVE = re.compile(r"(?!//)[\w./~%#?&=+-]+")
 
 
 class Bar(NamedTuple):
@@ -51,10 +53,9 @@ def clean(value: Any) -> Any:
 
 
 def about(document: Document) -> list[tuple[str, str]]:
-    """What stands at the head of a summary: (what, value)."""
+    """What stands at the head of a summary, below title and model: (what, value)."""
     return [
         ("Form", FORMS.get(document.form, document.form)),
-        ("Model", document.model),
         ("Version of this summary", document.version),
         ("Last update", document.updated),
     ]
@@ -96,9 +97,25 @@ def pieces(text: str) -> list[Piece]:
 
 def web(address: str) -> str:
     """What an address links to: a web page, a mail box, a file beside this one; "" for anything else."""
-    if address.startswith(("https://", "http://")) or ("@" not in address and _RELATIVE.fullmatch(address)):
-        return address
-    return f"mailto:{address}" if "@" in address and ":" not in address else ""
+    if address.startswith(("https://", "http://")):
+        return address if _has_host(address) else ""
+    if "@" in address:
+        return f"mailto:{address}" if _ADDRESS.fullmatch(address) else ""
+    return address if _RELATIVE.fullmatch(address) else ""
+
+
+def numeric(table: Table) -> set[int]:
+    """The columns of a table, from 0, that hold numbers alone; never the first."""
+    columns = range(1, len(table.header))
+    return {n for n in columns if table.rows and all(_NUMBER.fullmatch(row[n]) for row in table.rows)}
+
+
+def _has_host(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # brackets of an IPv6 address, a port that is no number
+        return False
 
 
 def _itemised(lines: Iterable[str]) -> tuple[str, list[str]]:

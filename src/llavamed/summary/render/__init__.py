@@ -16,7 +16,7 @@ def write(document: Document, facts: Facts, path: Path) -> None:
     """Write `document` in the format that the ending of `path` names (ENDINGS). JSON holds `facts` too.
 
     The same document and facts are the same bytes, and a file that holds them is not touched. A character that XML
-    cannot hold is replaced by U+FFFD, in every format.
+    cannot hold, or that overrides the direction of text, is replaced by U+FFFD, in every format.
 
     Raises:
         InputError: another ending, or `path` is a folder.

@@ -15,9 +15,10 @@ FORMS = {
 }
 READ = "Where this was read"
 COLUMNS = ("value", "figures", "share")  # of a chart's table
-TOP = 20  # bars of a chart that are shown; JSON has all
+TOP = 30  # bars of a chart that are shown; JSON has all
 
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
+# what XML 1.0 cannot hold, and what turns the direction of all text after it (U+202D, U+202E)
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\u202c\u202f-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ITEM = re.compile(r"[-*•] +(?=\S)")
 _ADDRESS = re.compile(r"https?://(?=\w)[^\s<>\"`|\\^{}]+|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _NUMBER = re.compile(r"\d[\d,]*|<?\d+(\.\d+)? ?%")  # 1.1 may be a version
@@ -40,7 +41,7 @@ class Piece(NamedTuple):
 
 
 def clean(value: Any) -> Any:
-    """`value` (text, or dataclasses, lists and dicts of it) without the characters that XML cannot hold."""
+    """`value` (text, or dataclasses, lists and dicts of it) without the characters that no page may hold."""
     if isinstance(value, str):
         return _FORBIDDEN.sub("\ufffd", value)
     if isinstance(value, dict):

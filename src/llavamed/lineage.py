@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from llavamed import artifact, storage
 from llavamed.errors import InputError
-from llavamed.manifest import edits
+from llavamed.manifest import digest, edits
 from llavamed.storage import Json
 
 SEEN = "seen.parquet"
@@ -48,9 +48,9 @@ def check(folder: Path, manifest: Json) -> None:
             f"{folder}/{found[0]['path']} was edited since it was published: restore it (`llavamed verify {folder}` "
             "names all that changed), or run the step again with --force"
         )
-    first: dict[tuple[str, str], Json] = {}
+    first: dict[tuple[str, str], Json] = {}  # by content, and how it was made: a copy of a model has its content too
     for current in _all(manifest):
-        other = first.setdefault((current["kind"], current["hash"]), current)
+        other = first.setdefault((current["hash"], digest(current["request"])), current)
         if part := differs(current, other):
             raise InputError(
                 f"{folder}/manifest.json holds two versions of {name(current)}, which differ in {part}: make what "
@@ -110,10 +110,10 @@ def at_hand(
 
 def _other(there: dict[tuple[str, str], tuple[Path, Json]], line: list[Json]) -> str:
     """What is wrong with data that are not of the lineage."""
-    for kind, digest in there:
+    for kind, hash_ in there:
         known = [name(m) for m in line if m["kind"] == kind]
         if known:
-            return f"holds {kind} {digest[:12]}, and the lineage another version, {' and '.join(known)}: name that one"
+            return f"holds {kind} {hash_[:12]}, and the lineage another version, {' and '.join(known)}: name that one"
     return "holds no artifact of the lineage: name the folder of its corpus or conversations"
 
 

@@ -92,7 +92,7 @@ def _artifacts_in(folder: Path) -> list[Path]:
 
 def _said_otherwise(there: Json, embedded: list[Json]) -> str:
     """How a manifest differs from what a child embeds of the same content; "" if it does not."""
-    same = (m for m in embedded if (m["kind"], m["hash"]) == (there["kind"], there["hash"]))
+    same = (m for m in embedded if (m["hash"], m["request"]) == (there["hash"], there["request"]))
     for other in same:
         part = differs(there, other)
         if part and not edits(other):  # else it is the child's that was changed

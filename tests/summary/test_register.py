@@ -13,6 +13,7 @@ from llavamed.errors import InputError
 from llavamed.instruct.align import align
 from llavamed.instruct.schema import CONVERSATIONS
 from llavamed.summary.facts import gather
+from llavamed.verify import verify
 from small_corpus import figure, write_corpus
 from small_set import record, said, write_conversations
 
@@ -193,6 +194,20 @@ def test_a_delta_s_base_is_named(run, tmp_path):
     assert found["delta.base"].value == base
     assert found["seen.conversations"].value == 88
     assert found["seen.synthetic"].value["teachers"][0]["conversations"] == 44
+
+
+def test_a_copy_of_a_model_tells_what_the_model_does(run):
+    job = artifact.start(run / "export", "model", {"export": "x"}, parents=[run / "assistant"])
+    for name in ("config.json", "seen.parquet"):
+        shutil.copy(run / "assistant" / name, job.out)
+    artifact.publish(job, counts={"tensors": {"in": 1, "kept": 1, "excluded": {}}})
+    here, there = values(run / "assistant"), values(run / "export")
+    assert here["model.hash"] == there["model.hash"]
+    assert {k: v for k, v in here.items() if k.startswith("seen.")} == {
+        k: v for k, v in there.items() if k.startswith("seen.")
+    }
+    assert verify(run / "export")["problems"] == []
+    assert verify(run)["problems"] == []
 
 
 def test_a_partial_lineage_says_what_is_unknown_and_why(run, tmp_path):

@@ -86,6 +86,22 @@ def test_not_opted_out(tmp_path):
     assert Choice(opt_out=read_opt_out(tmp_path / "list.txt")).refuses_text(TEXT) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "article"),
+    [
+        ({"pair_id": "SAMPLE1_F2", "fig_id": "F2"}, "sample1"),
+        ({"pair_id": "a_b_F2_C", "fig_id": "F2", "panel": "C"}, "a_b"),
+        ({"pair_id": "scan.png", "fig_id": None}, "scan.png"),
+    ],
+    ids=["figure", "panel", "picture"],
+)
+def test_an_article_without_ids_is_opted_out_by_its_figures(tmp_path, text, article):
+    (tmp_path / "list.txt").write_text(f"article: {article.upper()}\n")
+    choice = Choice(opt_out=read_opt_out(tmp_path / "list.txt"))
+    assert choice.refuses_text(TEXT | text | {"pmcid": None, "doi": None}).detail == f"article:{article}"
+    assert choice.refuses_text(TEXT | text | {"pair_id": "other_F2"}) is None
+
+
 @pytest.mark.parametrize("text", ["an author's name\n", "https://\n", "1.2.3\n"])
 def test_a_line_nobody_understands_is_named(tmp_path, text):
     (tmp_path / "list.txt").write_text("PMC1\n" + text)

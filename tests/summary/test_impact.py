@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from llavamed import artifact, storage
 from llavamed.cli import app
 from llavamed.corpus.build import build
-from llavamed.corpus.choose import read_opt_out
+from llavamed.corpus.choose import article_of, read_opt_out
 from llavamed.errors import InputError
 from llavamed.instruct.align import align
 from llavamed.instruct.template import generate_template
@@ -54,9 +54,12 @@ def an_article(made):
     return min(row["pmcid"] for row in table(made / "run" / "corpus") if row["split"] == "train")
 
 
-def test_it_names_exactly_what_a_rebuild_lacks(made, tmp_path):
+@pytest.mark.parametrize("by", ["pmcid", "article"])
+def test_it_names_exactly_what_a_rebuild_lacks(made, tmp_path, by):
     article = an_article(made)
-    (tmp_path / "list.txt").write_text(f"{article}  # by letter\n")
+    first = next(row for row in table(made / "run" / "corpus") if row["pmcid"] == article)
+    entry = article if by == "pmcid" else f"article: {article_of(first)}"
+    (tmp_path / "list.txt").write_text(f"{entry}  # by letter\n")
     found = impact(made / "run" / "assistant", read_opt_out(tmp_path / "list.txt"))
     again = make(made / "sources", tmp_path / "again", tmp_path / "list.txt")
     lacks = {name: ids(made / "run" / name, "pair_id" if name == "corpus" else "id") for name in SETS}

@@ -48,7 +48,10 @@ def corpus_build(
     min_side: Annotated[int, typer.Option(min=0, help="Least short side of a picture, in pixels.")] = 0,
     opt_out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="What must not be used: a DOI, PMCID, domain or `publisher: NAME` a line."),
+        typer.Option(
+            metavar="FILE",
+            help="What must not be used: a DOI, PMCID, domain, `publisher: NAME` or `article: ID` a line.",
+        ),
     ] = None,
     duplicates: Annotated[
         Duplicates,

@@ -99,7 +99,8 @@ def read_opt_out(path: Path) -> frozenset[str]:
     """The keys of an opt-out list: one entry a line, `#` begins a comment.
 
     An entry is a DOI (or its address), the prefix of DOIs ("10.1016/"), a PMCID, a domain ("example.org", with all
-    below it), or "publisher: NAME".
+    below it), "publisher: NAME", or "article: ID": what the `pair_id` of its figures begins with, where it has neither
+    DOI nor PMCID.
 
     Raises:
         InputError: the file cannot be read, or a line is none of these.
@@ -120,8 +121,9 @@ def read_opt_out(path: Path) -> frozenset[str]:
 def read_key(entry: str, where: str) -> str:
     """An entry of an opt-out list as the key that `keys_of` gives. Raises InputError: it is none; `where` it stands."""
     lower = " ".join(entry.lower().split())
-    if lower.startswith("publisher:"):
-        return f"publisher:{lower.removeprefix('publisher:').strip()}"
+    for kind in ("publisher", "article"):
+        if lower.startswith(f"{kind}:"):
+            return f"{kind}:{lower.removeprefix(f'{kind}:').strip()}"
     doi = lower[lower.find("10.") :] if lower.startswith(("http", "doi")) and "10." in lower else lower
     if re.match(r"10\.\d{4,}(\.\d+)*(/|$)", doi):
         return f"doi:{doi}" if "/" in doi else f"doi:{doi}/"
@@ -131,8 +133,8 @@ def read_key(entry: str, where: str) -> str:
     if re.fullmatch(r"([\w-]+\.)+[a-z][\w-]*", host):
         return f"host:{host.removeprefix('www.')}"
     raise InputError(
-        f"{where}: {entry!r} is no DOI, PMCID, domain or publisher: write one as 10.1000/x, PMC123, example.org or "
-        "publisher: NAME"
+        f"{where}: {entry!r} is no DOI, PMCID, domain or publisher: write one as 10.1000/x, PMC123, example.org, "
+        "publisher: NAME or article: ID"
     )
 
 
@@ -144,8 +146,18 @@ def keys_of(text: Json) -> Iterable[str]:
         yield f"doi:{doi.partition('/')[0]}/"
     if text.get("pmcid"):
         yield text["pmcid"].lower()
+    if text.get("pair_id"):
+        yield f"article:{article_of(text)}"
     if text.get("publisher"):
         yield f"publisher:{' '.join(text['publisher'].lower().split())}"
     for host in text.get("hosts") or ():
         parts = host.split(".")
         yield from (f"host:{'.'.join(parts[i:])}" for i in range(len(parts) - 1))
+
+
+def article_of(text: Json) -> str:
+    """What a figure's `pair_id` says of its article, in lower case: all of it but the figure's id and the panel's."""
+    article: str = text["pair_id"].lower()
+    for part in (text.get("panel"), text.get("fig_id")):
+        article = article.removesuffix(f"_{part}".lower()) if part else article
+    return article

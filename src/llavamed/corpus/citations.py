@@ -142,7 +142,7 @@ _RAW = [
         word + rb"(?:ure|ura|URE)?([sS])?\b(" + _GAP + rb"\.?" + _GAP + rb")([A-Z]{0,2})(\d{1,3})"
         rb"(?(1)|(?!" + _TAGGED + rb"))"  # most are: look no further; of "Figs" more may follow
     )
-    for word in (b"Fig", b"fig", b"FIG")
+    for word in (b"F(?:ig|IG)", b"fig")
 ]
 _MORE = re.compile(rb"</xref>[\s,;A-Za-z]{0,9}?(?:,|and|&amp;)\s?(\d{1,3})")  # "Figs <xref>1</xref> and 2"
 _NO_TEXT = (b"<xref", b"<label", b"<alt-text", b"<object-id")

@@ -151,7 +151,8 @@ def _write_shard(folder: Path, shard: tuple[Path, Sources, dict[int, set[str]]])
         chosen[row["split"]].append(number)
         said[row["split"]].append(parts)
     for split, numbers in chosen.items():
-        tables[f"data/{split}"] = _with_said(table.take(numbers), said[split])
+        rows = table if len(numbers) == len(table) else table.take(numbers)
+        tables[f"data/{split}"] = _with_said(rows, said[split])
     empty = len(tables["excluded/conversations"])
     facts: Json = {**total, "turns_excluded": dropped, "splits": {name: {**count} for name, count in splits.items()}}
     facts["conversations_kept"] = sum(count["conversations"] for count in splits.values())

@@ -84,7 +84,6 @@ def summary_check(
     """
     from datetime import UTC, datetime
 
-    from llavamed.console import table
     from llavamed.summary.check import check
     from llavamed.summary.explain import read_file
 
@@ -93,9 +92,13 @@ def summary_check(
         show({"ok": not problems, "problems": problems}, as_json)
     elif problems:
         from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
 
-        rows = [(found["number"], found["what"], found["remedy"]) for found in problems]
-        Console().print(table(f"{file}: {len(problems)} problems", ("field", "problem", "remedy"), rows))
+        table = Table("field", "problem", "remedy", box=None, padding=(0, 2, 0, 0))
+        for found in problems:
+            table.add_row(*(Text(found[key]) for key in ("number", "what", "remedy")))
+        Console().print(table)
     else:
         print("nothing is missing")
     raise typer.Exit(1 if problems else 0)

@@ -63,7 +63,7 @@ MODEL, begun = Path(sys.argv[1]), time.monotonic()
 {code}
 seconds = time.monotonic() - begun
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-print(json.dumps(done | dict(seconds=round(seconds, 1), peak_mb=peak)))
+print(json.dumps(done | dict(seconds=round(seconds, 1), cpu=round(time.process_time(), 1), peak_mb=peak)))
 """
 
 
@@ -80,6 +80,7 @@ def main() -> None:
         print(f"made in {time.monotonic() - begun:.0f} s", flush=True)
         found = {name: measure(code, folder / "run" / "assistant") for name, code in COMMANDS.items()}
     machine = {"cores": len(os.sched_getaffinity(0)), "processor": platform.processor() or platform.machine()}
+    machine["load"] = round(os.getloadavg()[1], 1)  # processes that waited for a core while this was measured
     versions = {"python": platform.python_version(), "pyarrow": pa.__version__}
     result = {"figures": options.figures, "machine": machine | versions, "commands": found}
     if options.figures == parser.get_default("figures"):

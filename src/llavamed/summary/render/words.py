@@ -21,7 +21,8 @@ TOP = 30  # bars of a chart that are shown; JSON has all
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\u202c\u202f-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ITEM = re.compile(r"[-*•] +(?=\S)")
 _ADDRESS = re.compile(r"https?://(?=\w)[^\s<>\"`|\\^{}]+|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_NUMBER = re.compile(r"\d[\d,]*|<?\d+(\.\d+)? ?%")  # 1.1 may be a version
+_SHARE = r"<?\d+(\.\d+)? ?%"
+_NUMBER = re.compile(rf"{_SHARE}|\d[\d,]*( \({_SHARE}\))?")  # 1.1 may be a version
 _RELATIVE = re.compile(r"(?!//)[\w./~%#?&=+-]+")
 
 

@@ -102,11 +102,11 @@ def _sources(facts: Facts, large: bool) -> Part | None:
     chosen = [source for source in open_to_all
               if any(source[key] >= LARGE * total > 0 for key, total in totals.items()) == large]  # fmt: skip
     if not large and not chosen:
-        return computed(f"None: each of the {len(open_to_all):,} public sources is listed above.", fact)
+        return computed(f"None: all public sources ({len(open_to_all):,}) are listed above.", fact)
     what = "at least 3 %" if large else "less than 3 %"
     spoken = f", in {', '.join(LANGUAGES.get(code, code) for code in languages.value)}" if languages else ""
     return computed(
-        f"{len(chosen):,} of {len(open_to_all):,} public sources hold {what} of the images or of the text of them all. "
+        f"{len(chosen):,} of {len(open_to_all):,} public sources with {what} of the images or of the text of them all. "
         f"{_holds(chosen)}{spoken}.",
         *([fact, languages] if languages else [fact]),
         tables=[table(f"Sources of {what}", _HEADER, [_source(source, totals) for source in chosen])],

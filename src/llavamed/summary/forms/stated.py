@@ -3,7 +3,7 @@
 from llavamed.summary.document import Chart, Document, Section, Table
 from llavamed.summary.facts import Fact, Facts
 from llavamed.summary.forms import content, origins
-from llavamed.summary.forms.content import KIND_WORDS, LICENCE_WORDS, listed, parts_of
+from llavamed.summary.forms.content import KIND_WORDS, LANGUAGES, LICENCE_WORDS, UNKNOWN, listed, parts_of
 from llavamed.summary.forms.parts import Part, added, answered, computed, not_applicable, said, stated, table, yes_no
 from llavamed.summary.profile import Dataset, Profile
 
@@ -15,9 +15,12 @@ RANDOM_BASE = "All weights started random: no base model was used."
 _CALLED = {"base": "data of the base models", "seen.synthetic": "what AI models made", "seen.sources": "sources",
            "collected.ongoing": "whether acquisition goes on", "collected.latest": "latest acquisition",
            "seen.text_tokens": "tokenizer", "delta.base": "base of the delta"}  # fmt: skip
-_COMPARED = (("figures", "images", "figures"), ("kinds of image", "kinds", "kinds"),
-             ("licences", "licences", "licences"), ("languages", "languages", "languages"),
-             ("years", "years", "years"))  # fmt: skip
+_NO_WORDS: dict[str, str] = {}
+_YEAR_WORDS = {"unknown": UNKNOWN}
+_COMPARED = (("figures", "images", "figures", _NO_WORDS), ("kinds of image", "kinds", "kinds", KIND_WORDS),
+             ("licences", "licences", "licences", LICENCE_WORDS),
+             ("languages", "languages", "languages", LANGUAGES),
+             ("years", "years", "years", _YEAR_WORDS))  # fmt: skip
 
 
 def document(form: str, title: str, facts: Facts, profile: Profile, sections: tuple[Section, ...]) -> Document:
@@ -157,11 +160,10 @@ def yes_beside(
 
 
 def _charts(facts: Facts) -> tuple[Chart, ...]:
-    none: dict[str, str] = {}
     wanted = (
         ("Kinds of image", "kinds", KIND_WORDS),
         ("Licences", "licences", LICENCE_WORDS),
-        ("Years", "years", none),
+        ("Years", "years", _YEAR_WORDS),
     )
     charts = []
     for title, name, words in wanted:
@@ -205,8 +207,8 @@ def _appendix(facts: Facts) -> list[Table]:
                  for p in parts)  # fmt: skip
         tables.append(table("Base models", what, cells))
     if "seen.images" in facts:
-        compared = ((title, _value(facts, f"seen.{seen}"), _value(facts, f"collected.{collected}"))
-                    for title, seen, collected in _COMPARED)  # fmt: skip
+        compared = ((title, _value(facts, f"seen.{seen}", words), _value(facts, f"collected.{collected}", words))
+                    for title, seen, collected, words in _COMPARED)  # fmt: skip
         header = ("what", "seen in training", "collected")
         tables.append(table("Seen in training, and merely collected", header, compared))
     unknown = facts.get("unknown")
@@ -224,8 +226,8 @@ def _called(names: str) -> str:
     return ", ".join(_CALLED.get(name, name.partition(".")[2].replace("_", " ") or name) for name in names.split(", "))
 
 
-def _value(facts: Facts, key: str) -> str:
+def _value(facts: Facts, key: str, words: dict[str, str]) -> str:
     if key not in facts:
         return "not known"
     value = facts[key].value
-    return listed(value, KIND_WORDS | LICENCE_WORDS) if isinstance(value, dict) else f"{value:,}"
+    return listed(value, words) if isinstance(value, dict) else f"{value:,}"

@@ -82,7 +82,7 @@ def seen_table(model: Path, manifest: Json, more: Sequence[str] = ()) -> pa.Tabl
         raise InputError(f"{path} is missing or was changed since training: restore it, or train again with --force")
     try:
         there = [name for name in more if name in pq.read_schema(path).names]
-        return pq.read_table(path, columns=[*SEEN_COLUMNS, *there])
+        return pq.read_table(path, columns=[*SEEN_COLUMNS, *there], read_dictionary=["stage", "image_sha256"])
     except (pa.ArrowInvalid, KeyError) as error:
         raise InputError(f"{path} does not hold the columns {', '.join(SEEN_COLUMNS)}: {error}") from None
 

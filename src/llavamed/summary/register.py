@@ -142,14 +142,12 @@ def register(model: Path, data: Sequence[Path] = (), more: Sequence[str] = ()) -
     manifest = artifact.require(model, "model")
     check(model, manifest)
     line = lineage(manifest)
-    table = seen_table(model, manifest, ("image_sha256",))
     found = at_hand(model, line, data)
     steps = steps_of(line)
     needed = [m for m in line if m["kind"] == "conversations" and any(key_of(m) == key_of(s.data) for s in steps)]
     needed += [*{key_of(c): c for m in needed for c in corpora_of(m)}.values()]
     there = {key_of(m) for _, m in found}
-    seen = _seen(table, steps, found)
-    del table
+    seen = _seen(seen_table(model, manifest, ("image_sha256",)), steps, found)
     corpora = [(folder, m) for folder, m in found if m["kind"] == "corpus" and storage.tables(folder)]
     return Register(
         model, manifest, line, steps, found, [m for m in needed if key_of(m) not in there], seen,
@@ -257,8 +255,12 @@ def _seen(table: pa.Table, steps: list[Step], found: list[tuple[Path, Json]]) ->
     stages, stage = coded(table["stage"])
     step, made = np.full(len(record), NOT_KNOWN), np.full(len(record), NOT_KNOWN)
     makers: list[Made] = []
-    names = [_figure_in(ids)]  # of figures: those that the ids tell, then those of each table
-    place = record.astype(np.int64)
+    pictures = None
+    if "image_sha256" in table.column_names:
+        digests, pictures = coded(table["image_sha256"])
+        table = table.drop_columns(["id", "stage", "image_sha256"])  # hashes are most of it
+    names: list[pa.Array] = []  # of figures: those of each table, then those that the ids tell
+    place = np.full(len(record), NOT_KNOWN)
     folders = {key_of(m): folder for folder, m in found}
     for index, own in enumerate(steps):
         rows = np.flatnonzero(np.isin(stage, [n for n, word in enumerate(stages.to_pylist()) if word == own.stage]))
@@ -275,11 +277,11 @@ def _seen(table: pa.Table, steps: list[Step], found: list[tuple[Path, Json]]) ->
         kinds, by = _made(part)
         made[rows] = by[where] + len(makers)
         makers += kinds
+    left = np.flatnonzero(place == NOT_KNOWN)
+    place[left] = np.arange(len(left)) + sum(map(len, names))
+    names.append(_figure_in(ids.take(pa.array(record[left]))))
     pairs, figure = coded(pa.chunked_array(names).take(pa.array(place)))
-    picture = figure
-    if "image_sha256" in table.column_names:
-        digests, picture = coded(table["image_sha256"])
-        picture = np.where(picture == NOT_KNOWN, figure + len(digests), picture)
+    picture = figure if pictures is None else np.where(pictures == NOT_KNOWN, figure + len(digests), pictures)
     times, text, image = (table[n].to_numpy() for n in ("times_seen", "text_tokens", "image_tokens"))
     return Seen(ids, pairs, stages.to_pylist(), makers, record, figure, picture, stage, step, made,
                 times.astype(np.int64), text.astype(np.int64), image.astype(np.int64))  # fmt: skip

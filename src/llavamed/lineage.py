@@ -81,9 +81,14 @@ def seen_table(model: Path, manifest: Json, more: Sequence[str] = ()) -> pa.Tabl
     if not path.is_file() or storage.sha256_file(path) != manifest["files"][SEEN]["sha256"]:
         raise InputError(f"{path} is missing or was changed since training: restore it, or train again with --force")
     try:
-        there = [name for name in more if name in pq.read_schema(path).names]
-        return pq.read_table(path, columns=[*SEEN_COLUMNS, *there], read_dictionary=["stage", "image_sha256"])
-    except (pa.ArrowInvalid, KeyError) as error:
+        held = pq.read_schema(path).names
+        if not {*SEEN_COLUMNS} <= {*held}:
+            raise pa.ArrowInvalid(f"it has {', '.join(held)}")
+        repeat = [name for name in ("stage", "image_sha256") if name in held]
+        with pq.ParquetFile(path, read_dictionary=repeat, pre_buffer=False) as file:  # the file is long
+            there = [name for name in more if name in held]
+            return file.read(columns=[*SEEN_COLUMNS, *there], use_threads=False)
+    except pa.ArrowInvalid as error:
         raise InputError(f"{path} does not hold the columns {', '.join(SEEN_COLUMNS)}: {error}") from None
 
 

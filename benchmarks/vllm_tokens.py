@@ -24,10 +24,10 @@ TOWERS = {"clip": "CLIPVision", "siglip": "SiglipVision"}
 REPAIRS = {
     "vllm-0.32.0+cpu.dist-info/METADATA": "Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n",
     "sitecustomize.py": """
-import torch
-library = torch.library.Library("torchvision", "DEF")
+from torch import library
+operators = library.Library("torchvision", "DEF")
 for name in ("nms", "qnms"):
-    library.define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    operators.define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 """,
 }
 CHILD = """

@@ -156,3 +156,12 @@ def timm_states(weights, pixels):
         x = x + linear(F.gelu(linear(normed(x, f"{block}norm2"), f"{block}mlp.fc1")), f"{block}mlp.fc2")
         states.append(x)
     return states
+
+
+def save_all(top):
+    """A folder of each kind of part under `top`; `top`."""
+    for name in TOWERS:
+        save_tower(name, top / name)
+    for name in LANGUAGES:
+        save_language(name, top / name)
+    return top

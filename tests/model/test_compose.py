@@ -15,19 +15,14 @@ from llavamed.model import backbones, checkpoint, sources, towers  # noqa: E402
 from llavamed.model.build import compose  # noqa: E402
 from llavamed.model.inspect import describe  # noqa: E402
 from llavamed.train.tokens import encode  # noqa: E402
-from small_parts import CHATS, LANGUAGES, TOWERS, open_clip, save_language, save_tower, timm_states  # noqa: E402
+from small_parts import CHATS, open_clip, save_all, save_language, save_tower, timm_states  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     """Folders of random small parts by name."""
     torch.set_num_threads(1)
-    top = tmp_path_factory.mktemp("parts")
-    for name in TOWERS:
-        save_tower(name, top / name)
-    for name in LANGUAGES:
-        save_language(name, top / name)
-    return top
+    return save_all(tmp_path_factory.mktemp("parts"))
 
 
 def made(parts, folder, tower="clip", language="llama", **settings):

@@ -12,7 +12,7 @@ from llavamed.train.loop import train  # noqa: E402
 from llavamed.train.stage import Stage  # noqa: E402
 from llavamed.train.tokens import opened  # noqa: E402
 from llavamed.verify import rehash  # noqa: E402
-from small_parts import LANGUAGES, TOWERS, save_language, save_tower  # noqa: E402
+from small_parts import save_all  # noqa: E402
 
 # Each tower once, each language model once.
 PAIRS = [
@@ -28,12 +28,7 @@ PAIRS = [
 def parts(tmp_path_factory):
     """Folders of random small parts by name."""
     torch.set_num_threads(1)
-    top = tmp_path_factory.mktemp("parts")
-    for name in TOWERS:
-        save_tower(name, top / name)
-    for name in LANGUAGES:
-        save_language(name, top / name)
-    return top
+    return save_all(tmp_path_factory.mktemp("parts"))
 
 
 @pytest.fixture(scope="module")

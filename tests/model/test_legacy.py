@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("sentencepiece")
 import old_layouts as old  # noqa: E402
 from llavamed.evaluate import decode  # noqa: E402
-from llavamed.model import checkpoint  # noqa: E402
+from llavamed.model import checkpoint, legacy  # noqa: E402
 from llavamed.model.legacy import import_model  # noqa: E402
 from llavamed.serve import engine  # noqa: E402
 from llavamed.train.tokens import encode  # noqa: E402
@@ -254,3 +254,41 @@ def test_another_layout_or_tower_is_refused(sources, tmp_path, change, message):
     (tmp_path / "wrong" / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(InputError, match=message):
         import_model(tmp_path / "wrong", tmp_path / "new", vision_tower=tower)
+
+
+def test_a_failure_leaves_no_model_and_a_second_call_makes_the_same(sources, imported, tmp_path, monkeypatch):
+    """A disk that fills half way; what was finished stays."""
+    folder, _, tower = sources["llava-1.5"]
+    save, settle = legacy.pieces.save, legacy.pieces.settle
+
+    def fails(part, path):
+        if path.name.startswith("model-00003"):
+            raise OSError(28, "No space left on device")
+        settle(part, path)
+
+    monkeypatch.setattr(legacy.pieces, "save", lambda job, weights: save(job, weights, 100_000))
+    with monkeypatch.context() as full:
+        full.setattr(legacy.pieces, "settle", fails)
+        with pytest.raises(OSError, match="No space"):
+            import_model(folder, tmp_path / "new", vision_tower=tower)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [".job"]
+    (kept, _) = sorted((tmp_path / "new/.job/out").glob("model-*"))
+    first = kept.stat().st_mtime_ns
+    import_model(folder, tmp_path / "new", vision_tower=tower)
+    assert (tmp_path / "new" / kept.name).stat().st_mtime_ns == first
+    want, got = (checkpoint.load(path)[0].state_dict() for path in (imported["llava-1.5"], tmp_path / "new"))
+    assert got.keys() == want.keys()
+    assert all(torch.equal(got[name], want[name]) for name in want)
+
+
+def test_all_weights_get_the_type_of_the_embedding(sources, imported, tmp_path):
+    """The tower's and the projector's are float32 here, the language model's float16."""
+    folder, _, tower = sources["llava-1.5"]
+    half = shutil.copytree(folder, tmp_path / "half")
+    for path in half.glob("*.bin"):
+        weights = torch.load(path, weights_only=True)
+        torch.save({name: w if "mm_" in name else w.half() for name, w in weights.items()}, path)
+    import_model(half, tmp_path / "new", vision_tower=tower)
+    want, got = (checkpoint.load(path)[0].state_dict() for path in (imported["llava-1.5"], tmp_path / "new"))
+    rows = words(folder).GetPieceSize()  # the mean of the others follows, of other numbers
+    assert all(torch.equal(got[name][:rows], want[name][:rows].half()) for name in want)

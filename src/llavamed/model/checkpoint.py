@@ -72,18 +72,21 @@ def from_weights(config: Any, weights: dict[str, Any], *, new: str | None = None
     return model
 
 
+def wanted_rows(rows: int, tokens: int) -> int:
+    """Of an embedding for `tokens`: the next multiple of 64, matrix products are faster so; `rows` if they suffice."""
+    return rows if tokens <= rows else -tokens // 64 * -64
+
+
 def grow(weights: dict[str, Any], names: Sequence[str], tokens: int) -> int:
     """Give the embedding and the output head (those of `names` that are there) a row for each of `tokens`.
 
-    Returns how many rows there are: the next multiple of 64, matrix products are faster so; as before if they suffice.
+    Returns how many rows there are, of `wanted_rows`.
     """
     import torch
 
     rows: int = weights[names[0]].shape[0]
-    if tokens <= rows:
-        return rows
-    wanted = -tokens // 64 * -64
-    for name in weights.keys() & set(names):
+    wanted = wanted_rows(rows, tokens)
+    for name in weights.keys() & set(names) if wanted > rows else ():
         # The mean of all rows: its logit is the mean of theirs, so none of the new tokens is ever the likeliest.
         known = weights[name]
         mean = known.float().mean(0, keepdim=True).to(known.dtype)
@@ -93,19 +96,28 @@ def grow(weights: dict[str, Any], names: Sequence[str], tokens: int) -> int:
 
 def save(model: Any, processor: Any, folder: Path) -> None:
     """Write weights (safetensors), configuration, tokenizer and processor to `folder`."""
+    save_settings(model, processor, folder)
+    with _quiet():
+        model.save_pretrained(folder)
+    for path in folder.glob("*.safetensors"):
+        path.chmod(0o644)  # safetensors makes them readable by their owner alone
+
+
+def save_settings(model: Any, processor: Any, folder: Path) -> None:
+    """Write all but the weights; `model` may be without any."""
     folder.mkdir(parents=True, exist_ok=True)
     words = processor.tokenizer
     model.generation_config.update(eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id)
     model.config.name_or_path = words.name_or_path = ""  # where it was loaded from is no property of the model
+    model.config.architectures = [type(model).__name__]
     with _quiet():
-        model.save_pretrained(folder)
+        model.config.save_pretrained(folder)
+        model.generation_config.save_pretrained(folder)
         processor.save_pretrained(folder)
     # How a file was loaded is no property of the model either: the same model is the same bytes.
     settings = folder / "tokenizer_config.json"
     kept = {k: v for k, v in json.loads(settings.read_text()).items() if k not in ("is_local", "local_files_only")}
     storage.write_json(settings, kept | {"backend": "tokenizers"})
-    for path in folder.glob("*.safetensors"):
-        path.chmod(0o644)  # safetensors makes them readable by their owner alone
 
 
 def _from_pretrained(folder: Path | None, kind: Any = None, **options: Any) -> tuple[Any, Any]:

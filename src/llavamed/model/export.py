@@ -3,20 +3,20 @@ written in pieces; no model is in memory."""
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
-from llavamed import artifact, storage
+from llavamed import artifact
 from llavamed.cards import model_head
 from llavamed.errors import InputError
 from llavamed.lineage import SEEN, lineage
 from llavamed.model import sources, towers
 from llavamed.model.inspect import SERVED, describe
-from llavamed.model.pieces import Done, Pair, each_file, header, write
+from llavamed.model.pieces import SHARD, save
 from llavamed.model.tensors import INDEX, SUFFIX, Tensor, tensors_of
 from llavamed.storage import Json
 from llavamed.verify import rehash
 
-SHARD = 5 * 10**9  # bytes of a file at most; a tensor that is larger has one of its own
 _COPIED = ("*.json", "*.jinja", "*.model", "*.txt", "LICEN[CS]E*", SEEN)
 _OWN = ("manifest.json", INDEX)  # written anew
 
@@ -36,12 +36,11 @@ def export(source: Path, folder: Path, *, force: bool = False, shard: int = SHAR
     told = describe(source)
     vision = towers.read_json(source / "config.json")["vision_config"].get("model_type", "")
     tensors = [_renamed(tensor, vision in SERVED) for tensor in tensors_of(source).values()]
-    files = _shards(tensors, shard)
     size = sum(tensor.size for tensor in tensors)
     job = artifact.start(folder, "model", {"export": shard}, parents=[source], force=force, needs_bytes=size)
     try:
         if job.manifest is None:
-            _weights(job, files)
+            save(job, tensors, shard)
             _copy(source, job.out)
             same = {key: start[key] for key in ("counts", "histograms", "models")}  # it may be the same content
             job.manifest = artifact.publish(
@@ -51,7 +50,7 @@ def export(source: Path, folder: Path, *, force: bool = False, shard: int = SHAR
         artifact.pause(job)
     return {
         "tensors": len(tensors),
-        "files": len(files),
+        "files": sum(name.endswith(SUFFIX) for name in job.manifest["files"]),
         "bytes": size,
         "served_by": told["served_by"],
         "artifact": str(folder),
@@ -61,35 +60,7 @@ def export(source: Path, folder: Path, *, force: bool = False, shard: int = SHAR
 
 def _renamed(tensor: Tensor, served: bool) -> Tensor:
     name = re.sub(r"^(model\.)?vision_tower\.(?!vision_model\.)", r"\1vision_tower.vision_model.", tensor.name)
-    return Tensor(name if served else tensor.name, tensor.file, tensor.dtype, tensor.shape, tensor.begin, tensor.mapped)
-
-
-def _shards(tensors: list[Tensor], limit: int) -> dict[str, list[Tensor]]:
-    """Tensors by the file they go into, as transformers names files."""
-    found: list[list[Tensor]] = [[]]
-    for tensor in tensors:
-        if found[-1] and sum(one.size for one in found[-1]) + tensor.size > limit:
-            found.append([])
-        found[-1].append(tensor)
-    if len(found) == 1:
-        return {f"model{SUFFIX}": found[0]}
-    return {f"model-{n:05d}-of-{len(found):05d}{SUFFIX}": part for n, part in enumerate(found, 1)}
-
-
-def _weights(job: artifact.Job, files: dict[str, list[Tensor]]) -> None:
-    pairs = {tensor.name: Pair(tensor, None) for part in files.values() for tensor in part}
-
-    def one(path: Path, done: Done) -> Json:
-        own = files[path.name]
-        text = header([(tensor.name, tensor.dtype, tensor.shape) for tensor in own])
-        parts = [pairs[tensor.name] for tensor in own]
-        return write(job.out / path.name, text, parts, lambda given, *_: given, done=done).named(path.name)
-
-    each_file(job, [Path(name) for name in files], pairs, one)
-    if len(files) > 1:
-        total = {"total_size": sum(pair.tensor.size for pair in pairs.values())}
-        weights = {tensor.name: name for name, part in files.items() for tensor in part}
-        storage.write_json(job.out / INDEX, {"metadata": total, "weight_map": weights})
+    return replace(tensor, name=name) if served else tensor
 
 
 def _copy(source: Path, to: Path) -> None:

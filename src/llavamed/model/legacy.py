@@ -4,14 +4,14 @@ Their names are a language model's with three parts beside it: `model.mm_project
 tower was saved too, and the embedding rows of the tokens around pictures.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from llavamed import artifact
 from llavamed.cards import model_head
 from llavamed.errors import InputError
-from llavamed.model import checkpoint, pieced, prompts, sources, towers
+from llavamed.model import checkpoint, computed, pieced, pieces, prompts, sources, towers
 from llavamed.model.prompts import Format
 from llavamed.model.tensors import Tensor, tensors_of
 from llavamed.model.tokenizer import IMAGE_TOKEN
@@ -27,6 +27,7 @@ _TWO_LAYERS = (
 _EMBEDDINGS = ("model.language_model.embed_tokens.weight", "lm_head.weight")
 _SECOND = "model.multi_modal_projector.linear_2."
 _KINDS = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral"}  # by `model_type`
+_TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _LISTED = 8
 
 
@@ -67,22 +68,34 @@ def import_model(
     _check_tokens(source, words.tokenizer, rows, old.framed)
     folders = {"checkpoint": source} | ({"vision_tower": vision_tower} if vision_tower else {})
     inputs = {name: sources.digest(sources.hashes(path)) for name, path in folders.items()}
-    needs = sum(tensor.size for tensor in placed.values())
+    weights = _weights(config, placed, len(words.tokenizer), linear=old.linear)
+    needs = sum(tensor.size for tensor in weights)
     job = artifact.start(
         folder, "model", {"import": old.language, "prompt": chosen.name}, inputs=inputs, force=force, needs_bytes=needs
     )
-    manifest = job.manifest
-    if manifest is None:
-        model = _model(config, placed, len(words.tokenizer), linear=old.linear)
-        checkpoint.save(_ending(model, chosen), _processor(old, tower, config, words, chosen), job.out)
-        about = {"name": source.resolve().name, "parts": _parts(old, inputs), "note": _note(old, chosen)}
-        about |= {"parameters": sum(p.numel() for p in model.parameters()), "projector": "trained"}
-        manifest = artifact.publish(job, counts={}, card=_card(about), backbone=about)
+    try:
+        if job.manifest is None:
+            pieces.save(job, weights)
+            model = _ending(_bare(config), chosen)
+            checkpoint.save_settings(model, _processor(old, tower, config, words, chosen), job.out)
+            about = {
+                "name": source.resolve().name,
+                "parts": _parts(old, inputs),
+                "note": _note(old, chosen),
+                "parameters": sum(tensor.count for tensor in weights),
+                "projector": "trained",
+            }
+            job.manifest = artifact.publish(job, counts={}, card=_card(about), backbone=about)
+    except InputError:
+        artifact.abandon(job)
+        raise
+    finally:
+        artifact.pause(job)
     return {
         "layout": f"{old.language}, prompt {chosen.name}",
-        "parameters": manifest["backbone"]["parameters"],
+        "parameters": job.manifest["backbone"]["parameters"],
         "artifact": str(folder),
-        "hash": manifest["hash"],
+        "hash": job.manifest["hash"],
     }
 
 
@@ -188,11 +201,7 @@ def _configure(old: Legacy, tower: Tower, words: pieced.Words) -> Any:
 
 def _check(source: Path, config: Any, placed: dict[str, Tensor], *, linear: bool) -> None:
     """Nothing missing, nothing left over, all of the right shape; else every name is told, as `source` has it."""
-    import torch
-    from transformers import LlavaForConditionalGeneration
-
-    with torch.device("meta"):
-        wanted = LlavaForConditionalGeneration(config).state_dict()
+    wanted = _bare(config).state_dict()
     wants = {name: tuple(weight.shape) for name, weight in wanted.items() if not (linear and name.startswith(_SECOND))}
     if config.text_config.tie_word_embeddings and _EMBEDDINGS[1] not in placed:
         del wants[_EMBEDDINGS[1]]
@@ -223,19 +232,28 @@ def _check_tokens(source: Path, tokenizer: Any, rows: int, framed: bool) -> None
                              "another model's: get the checkpoint's own")  # fmt: skip
 
 
-def _model(config: Any, placed: dict[str, Tensor], tokens: int, *, linear: bool) -> Any:
-    """The model of these tensors, all in the type of the embedding; with a row for each of its `tokens`."""
+def _bare(config: Any) -> Any:
+    """The model without its weights."""
     import torch
+    from transformers import LlavaForConditionalGeneration
 
-    weights = {name: tensor.load() for name, tensor in placed.items()}
-    kind = weights[_EMBEDDINGS[0]].dtype
-    weights = {name: weight.to(kind) for name, weight in weights.items()}
+    with torch.device("meta"):
+        return LlavaForConditionalGeneration(config)
+
+
+def _weights(config: Any, placed: dict[str, Tensor], tokens: int, *, linear: bool) -> list[Tensor]:
+    """What is written: all in the type of the embedding, with a row for each of `tokens`. `config` is told of both."""
+    kind, known = placed[_EMBEDDINGS[0]].dtype, placed[_EMBEDDINGS[0]].shape[0]
+    rows = checkpoint.wanted_rows(known, tokens)
+    found = {name: replace(computed.typed(tensor, kind), name=name) for name, tensor in placed.items()}
+    found |= {name: computed.grown(found[name], rows) for name in _EMBEDDINGS if name in found}
     if linear:  # transformers' projector has two layers: the second changes nothing
         width = config.text_config.hidden_size
-        weights |= {f"{_SECOND}weight": torch.eye(width, dtype=kind), f"{_SECOND}bias": torch.zeros(width, dtype=kind)}
-    config.text_config.vocab_size = checkpoint.grow(weights, _EMBEDDINGS, tokens)
-    config.dtype = config.text_config.dtype = config.vision_config.dtype = kind
-    return checkpoint.from_weights(config, weights).to(kind)
+        found[f"{_SECOND}weight"] = computed.identity(f"{_SECOND}weight", width, kind)
+        found[f"{_SECOND}bias"] = computed.zeros(f"{_SECOND}bias", width, kind)
+    config.text_config.vocab_size = rows
+    config.dtype = config.text_config.dtype = config.vision_config.dtype = _TYPES[kind]
+    return [found[name] for name in sorted(found)]
 
 
 def _ending(model: Any, chosen: Format) -> Any:

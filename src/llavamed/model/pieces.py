@@ -1,4 +1,4 @@
-"""One safetensors file written from tensors of two checkpoints, piece by piece, and everything hashed on the way."""
+"""safetensors files written from tensors of one checkpoint or two, piece by piece, and everything hashed on the way."""
 
 import hashlib
 import json
@@ -14,12 +14,13 @@ import numpy as np
 
 from llavamed.artifact import Job
 from llavamed.console import progress
-from llavamed.model.tensors import SIZES, Tensor
+from llavamed.model.tensors import INDEX, SIZES, SUFFIX, Tensor
 from llavamed.model.words import FLOATS, Bytes
 from llavamed.storage import PART, Json, settle, write_json
 
 PIECE = 2**20  # numbers of a tensor in memory at once
 MB = 10**6
+SHARD = 5 * 10**9  # bytes of a file at most; a tensor that is larger has one of its own
 Done = Callable[[int], None]
 Combine = Callable[[Bytes, Bytes, str, str, Bytes], Bytes]  # words of both, their types, room -> what is written
 
@@ -153,3 +154,33 @@ def each_file(
             part = found[path.name]
             job.shard_files[part["name"]] = {"sha256": part["sha256"], "bytes": part["bytes"]}
     return found
+
+
+def save(job: Job, tensors: Sequence[Tensor], limit: int = SHARD) -> int:
+    """Write a checkpoint's weights, in files of `limit` bytes at most, as transformers names them; how many files."""
+    files = _files(tensors, limit)
+    pairs = {tensor.name: Pair(tensor, None) for tensor in tensors}
+
+    def one(path: Path, done: Done) -> Json:
+        own = files[path.name]
+        text = header([(tensor.name, tensor.dtype, tensor.shape) for tensor in own])
+        parts = [pairs[tensor.name] for tensor in own]
+        return write(job.out / path.name, text, parts, lambda given, *_: given, done=done).named(path.name)
+
+    each_file(job, [Path(name) for name in files], pairs, one)
+    if len(files) > 1:
+        total = {"total_size": sum(tensor.size for tensor in tensors)}
+        weights = {tensor.name: name for name, part in files.items() for tensor in part}
+        write_json(job.out / INDEX, {"metadata": total, "weight_map": weights})
+    return len(files)
+
+
+def _files(tensors: Sequence[Tensor], limit: int) -> dict[str, list[Tensor]]:
+    found: list[list[Tensor]] = [[]]
+    for tensor in tensors:
+        if found[-1] and sum(one.size for one in found[-1]) + tensor.size > limit:
+            found.append([])
+        found[-1].append(tensor)
+    if len(found) == 1:
+        return {f"model{SUFFIX}": found[0]}
+    return {f"model-{n:05d}-of-{len(found):05d}{SUFFIX}": part for n, part in enumerate(found, 1)}

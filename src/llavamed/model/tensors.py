@@ -1,7 +1,7 @@
 """The tensors of a checkpoint folder where they lie in its files, to be read a piece at a time.
 
 safetensors files are read by their header alone (https://huggingface.co/docs/safetensors); `.bin` files by PyTorch, as
-weights only and mapped into memory.
+weights only and without their numbers, which lie in them as they are.
 """
 
 import json
@@ -188,27 +188,42 @@ def _check(index: Path, said: Mapping[str, str], found: Mapping[str, Tensor]) ->
 
 def _unpickled(path: Path) -> list[Tensor]:
     """The tensors of a `.bin` file."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():  # no number is read: storages tell where in the file they begin
+        state = _load(path)
+    names = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+    names |= {torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8"}
+    names |= {torch.bool: "BOOL"}
+    found = []
+    for name, value in state.items():
+        if value.dtype not in names or value.layout is not torch.strided:
+            raise InputError(f"{path}: {name} is of type {value.dtype}, {value.layout}, which is not read: convert it")
+        begin, mapped = value.untyped_storage()._checkpoint_offset, None
+        if begin is None:
+            raise InputError(f"{path} is of PyTorch before 1.6, which is not read: save it again, or get safetensors")
+        begin += value.storage_offset() * value.element_size()
+        if not value.is_contiguous():  # its numbers lie in another order
+            own = _load(path, mmap=True)[name].detach().contiguous()
+            begin, mapped = 0, np.asarray(own.reshape(-1).view(torch.uint8).numpy())
+        found.append(Tensor(str(name), path, names[value.dtype], tuple(value.shape), begin, mapped))
+    return found
+
+
+def _load(path: Path, **how: Any) -> dict[str, Any]:
     from pickle import UnpicklingError
 
     import torch
 
     try:
-        state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, **how)
     except UnpicklingError as error:
         why = str(error).partition("\n")[0]
         raise InputError(f"{path} holds more than tensors, and is not opened ({why}): get safetensors") from None
     except (RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
         why = str(error).partition("\n")[0]
         raise InputError(f"{path} cannot be read ({why}): get it again, or as safetensors") from None
-    names = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-    names |= {torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8"}
-    names |= {torch.bool: "BOOL"}
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise InputError(f"{path} is no table of tensors: name the folder of a checkpoint")
-    found = []
-    for name, value in state.items():
-        if value.dtype not in names:
-            raise InputError(f"{path}: {name} is of type {value.dtype}, which is not read: convert it")
-        flat = value.detach().contiguous().reshape(-1).view(torch.uint8).numpy()
-        found.append(Tensor(str(name), path, names[value.dtype], tuple(value.shape), 0, np.asarray(flat)))
-    return found
+    return state

@@ -117,9 +117,12 @@ def write_tower(folder, weights, *, whole):
               folder / "model.safetensors")  # fmt: skip
 
 
-def logits(weights, said, pixels, before, after):
-    """Of every token: `before` the picture, its patches, `after`. Plain products, as the layouts define them."""
-    seen = _picture(weights, said, pixels)
+def logits(weights, said, pixels, before, after, *, states=None):
+    """Of every token: `before` the picture, its patches, `after`. Plain products, as the layouts define them.
+
+    `states`: of another tower than CLIP's, what enters its first block and what leaves each, class token first.
+    """
+    seen = _projected(weights, (states or _clip_states(weights, pixels))[said["mm_vision_select_layer"]][1:])
     table = weights["model.embed_tokens.weight"]
     states = torch.cat([table[before], seen, table[after]])
     width, heads, kept = (said[k] for k in ("hidden_size", "num_attention_heads", "num_key_value_heads"))
@@ -152,7 +155,7 @@ def logits(weights, said, pixels, before, after):
     return normed(states, "model.norm.weight") @ weights["lm_head.weight"].T
 
 
-def _picture(weights, said, pixels):
+def _clip_states(weights, pixels):
     w = {k.removeprefix(INNER): v for k, v in weights.items() if k.startswith(INNER)}
     width, heads = TOWER["hidden_size"], TOWER["num_attention_heads"]
 
@@ -173,7 +176,10 @@ def _picture(weights, said, pixels):
         x = x + linear(mixed.transpose(0, 1).reshape(len(y), width), f"{at}self_attn.out_proj")
         y = linear(normed(x, f"{at}layer_norm2"), f"{at}mlp.fc1")
         states.append(x + linear(y * (1.702 * y).sigmoid(), f"{at}mlp.fc2"))
-    seen = states[said["mm_vision_select_layer"]][1:]
+    return states
+
+
+def _projected(weights, seen):
     projector = {k.removeprefix("model.mm_projector."): v for k, v in weights.items() if "mm_projector" in k}
     if "weight" in projector:
         return seen @ projector["weight"].T + projector["bias"]

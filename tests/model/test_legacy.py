@@ -19,6 +19,7 @@ from llavamed.model import checkpoint, legacy  # noqa: E402
 from llavamed.model.legacy import import_model  # noqa: E402
 from llavamed.serve import engine  # noqa: E402
 from llavamed.train.tokens import encode  # noqa: E402
+from small_parts import open_clip, timm_states  # noqa: E402
 
 ADDED = ("[PAD]", "<im_patch>", "<im_start>", "<im_end>")
 NAMES = tuple(old.LAYOUTS)
@@ -292,3 +293,84 @@ def test_all_weights_get_the_type_of_the_embedding(sources, imported, tmp_path):
     want, got = (checkpoint.load(path)[0].state_dict() for path in (imported["llava-1.5"], tmp_path / "new"))
     rows = words(folder).GetPieceSize()  # the mean of the others follows, of other numbers
     assert all(torch.equal(got[name][:rows], want[name][:rows].half()) for name in want)
+
+
+BIOMEDCLIP = {"mm_vision_tower": "microsoft/BiomedCLIP-PubMedBERT_256-vit_tiny_patch16_32"}
+
+
+def with_biomedclip(source, folder, **changes):
+    """LLaVA-Med v1.0 tuned with BiomedCLIP, which its folder names."""
+    shutil.copytree(source, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | BIOMEDCLIP | changes))
+    return folder
+
+
+@pytest.mark.parametrize("layer", [-3, -2, -1])
+def test_a_model_tuned_with_biomedclip(layer, sources, tmp_path):
+    """Its features are what timm gives LLaVA-Med: of the last three blocks, patches alone, before the closing norm."""
+    folder, weights, _ = sources["llava-med-v1.0"]
+    said = {"mm_vision_select_layer": layer}
+    tower = open_clip(tmp_path / "tower")
+    source = with_biomedclip(folder, tmp_path / "tuned", **said)
+    import_model(source, tmp_path / "new", vision_tower=tmp_path / "tower")
+    assert rehash(tmp_path / "new") == []
+    model, processor = checkpoint.load(tmp_path / "new")
+    assert processor.image_processor.image_mean[0] == 0.48145466  # CLIP's, though the tower's folder has another
+    before, after = prompt_ids("llava-med-v1.0", folder)
+    given = []
+    for seed in (0, 1):
+        inputs = processor(images=picture(seed), text=decode.prompt(processor, old.QUESTION), return_tensors="pt")
+        assert inputs["input_ids"][0].tolist() == [*before, *[processor.image_token_id] * 4, *after]
+        with torch.inference_mode():
+            got = model(**inputs).logits[0]
+            states = [state[0] for state in timm_states(tower, inputs["pixel_values"])]
+            want = old.logits(weights, old.LAYOUTS["llava-med-v1.0"] | said, None, before, after, states=states)
+        assert (got[:, : want.shape[1]] - want).abs().max() < 1e-4
+        given.append(got)
+    assert (given[0] - given[1])[-1].abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda w, key: w.pop(key), r"missing: {key}:"),
+        (lambda w, key: w.update({f"{key}.x": w.pop(key)}), r"missing: {key}; left over: {key}\.x:"),
+        (lambda w, key: w.update({key: torch.cat([w[key], w[key][:1]])}), r"of another shape: {key} \(\["),
+    ],
+)
+@pytest.mark.parametrize("name", ["blocks.1.attn.qkv.weight", "blocks.2.mlp.fc2.bias", "pos_embed", "norm.weight"])
+def test_a_tensor_of_biomedclip_dropped_renamed_or_reshaped_is_named(name, edit, message, sources, tmp_path):
+    open_clip(tmp_path / "tower")
+    source = with_biomedclip(sources["llava-med-v1.0"][0], tmp_path / "tuned")
+    path, key = tmp_path / "tower/open_clip_pytorch_model.bin", f"visual.trunk.{name}"
+    weights = torch.load(path, weights_only=True)
+    edit(weights, key)
+    torch.save(weights, path)
+    with pytest.raises(InputError, match=message.format(key=key.replace(".", r"\."))):
+        import_model(source, tmp_path / "new", vision_tower=tmp_path / "tower")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mm_vision_tower": "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"}, "pictures of 32 pixels, not"),
+        ({"mm_hidden_size": 768}, "features 128 wide, not 768"),
+        ({"mm_vision_select_layer": -4}, "mm_vision_select_layer -4"),
+    ],
+)
+def test_another_biomedclip_is_refused(change, message, sources, tmp_path):
+    open_clip(tmp_path / "tower")
+    source = with_biomedclip(sources["llava-med-v1.0"][0], tmp_path / "tuned", **change)
+    with pytest.raises(InputError, match=message):
+        import_model(source, tmp_path / "new", vision_tower=tmp_path / "tower")
+
+
+def test_biomedclip_and_clip_are_not_taken_for_each_other(sources, tmp_path):
+    folder, _, clip = sources["llava-med-v1.0"]
+    open_clip(tmp_path / "tower")
+    with pytest.raises(InputError, match="is no CLIP vision tower"):
+        import_model(folder, tmp_path / "new", vision_tower=tmp_path / "tower")
+    with pytest.raises(InputError, match=r"open_clip_config\.json cannot be read"):
+        import_model(with_biomedclip(folder, tmp_path / "tuned"), tmp_path / "new", vision_tower=clip)

@@ -11,9 +11,9 @@ from typing import Any
 from llavamed import artifact
 from llavamed.cards import model_head
 from llavamed.errors import InputError
-from llavamed.model import checkpoint, computed, pieced, pieces, prompts, sources, towers
+from llavamed.model import checkpoint, computed, open_clip, pieced, pieces, prompts, sources, towers
 from llavamed.model.prompts import Format
-from llavamed.model.tensors import Tensor, tensors_of
+from llavamed.model.tensors import Tensor, misfit, tensors_of
 from llavamed.model.tokenizer import IMAGE_TOKEN
 from llavamed.model.towers import Tower
 
@@ -26,9 +26,9 @@ _TWO_LAYERS = (
 )
 _EMBEDDINGS = ("model.language_model.embed_tokens.weight", "lm_head.weight")
 _SECOND = "model.multi_modal_projector.linear_2."
+_BIOMEDCLIP_LAYERS = (-3, -2, -1)  # of the last three blocks, without the closing norm
 _KINDS = {"llava": "llama", "llava_llama": "llama", "llava_mistral": "mistral"}  # by `model_type`
 _TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def import_model(
 ) -> dict[str, Any]:
     """Write the LLaVA checkpoint that `source` is in the old layout: `{layout, parameters, artifact, hash}`.
 
-    `vision_tower`: the folder of the CLIP model that `source` names, where its weights are not in the checkpoint.
+    `vision_tower`: the folder of the CLIP or BiomedCLIP model that `source` names, where it does not hold the weights.
     `prompt`: the format it was tuned with; by default v0 with start and end tokens, mistral for Mistral, else v1.
 
     Raises:
@@ -120,8 +120,10 @@ def read(source: Path) -> Legacy:
         if said.get(key) not in known:
             raise InputError(f"{source}: {key} {said[key]!r} is none that transformers' LLaVA has: it cannot be read")
     tower = str(said.get("mm_vision_tower") or "openai/clip-vit-large-patch14")
-    if "biomedclip" in tower.lower().replace("_", ""):
-        raise InputError(f"{source}: its vision tower {tower} is no CLIP tower of transformers: it cannot be read yet")
+    layer = said.get("mm_vision_select_layer", -1)
+    if _biomedclip(tower) and layer not in _BIOMEDCLIP_LAYERS:
+        raise InputError(f"{source}: mm_vision_select_layer {layer} of BiomedCLIP's tower counts otherwise than "
+                         "transformers: it cannot be read")  # fmt: skip
     return Legacy(
         source,
         said,
@@ -130,6 +132,11 @@ def read(source: Path) -> Legacy:
         bool(said.get("mm_use_im_start_end")),
         said.get("mm_projector_type", "linear") in (None, "linear"),
     )
+
+
+def _biomedclip(tower: str) -> bool:
+    """As LLaVA-Med v1.0 tells it, by the name."""
+    return "biomedclip" in tower.lower().replace("_", "")
 
 
 def _format(old: Legacy, prompt: str | None) -> Format:
@@ -148,6 +155,11 @@ def _tower(old: Legacy, tensors: dict[str, Tensor], folder: Path | None) -> Towe
         )
     if folder is None:
         tower = towers.from_checkpoint(old.tower, within)
+    elif _biomedclip(old.tower):
+        if within:
+            raise InputError(f"{old.folder} holds {min(within)}, which is of CLIP's, not of {old.tower}: get it again")
+        # LLaVA-Med gives it pictures as CLIP's processor makes them, whatever its own folder says.
+        tower = replace(open_clip.from_folder(folder), images={})
     else:
         tower = towers.from_folder(folder)
         if tower.config.model_type != "clip_vision_model":
@@ -201,27 +213,15 @@ def _configure(old: Legacy, tower: Tower, words: pieced.Words) -> Any:
 
 def _check(source: Path, config: Any, placed: dict[str, Tensor], *, linear: bool) -> None:
     """Nothing missing, nothing left over, all of the right shape; else every name is told, as `source` has it."""
+    looked_at = config.vision_config.model_type == "vit"  # by `open_clip`: in memory its names are others than in files
+    known = (_SECOND,) * linear + ("model.vision_tower.",) * looked_at
+    placed = {name: tensor for name, tensor in placed.items() if not name.startswith(known)}
     wanted = _bare(config).state_dict()
-    wants = {name: tuple(weight.shape) for name, weight in wanted.items() if not (linear and name.startswith(_SECOND))}
+    wants = {name: tuple(weight.shape) for name, weight in wanted.items() if not name.startswith(known)}
     if config.text_config.tie_word_embeddings and _EMBEDDINGS[1] not in placed:
         del wants[_EMBEDDINGS[1]]
-    problems = {
-        "missing": sorted(_original(name, linear=linear) for name in wants.keys() - placed.keys()),
-        "left over": sorted(placed[name].name for name in placed.keys() - wants.keys()),
-        "of another shape": [
-            f"{placed[name].name} ({list(placed[name].shape)}, not {list(shape)})"
-            for name, shape in sorted(wants.items())
-            if name in placed and placed[name].shape != shape
-        ],
-    }
-    told = [f"{what}: {_listed(names)}" for what, names in problems.items() if names]
-    if told:
-        raise InputError(f"{source} does not fit its config.json: {'; '.join(told)}: get the checkpoint again")
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
+    if told := misfit(placed, wants, lambda name: _original(name, linear=linear)):
+        raise InputError(f"{source} does not fit its config.json: {told}: get the checkpoint again")
 
 
 def _check_tokens(source: Path, tokenizer: Any, rows: int, framed: bool) -> None:

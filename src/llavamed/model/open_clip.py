@@ -1,4 +1,4 @@
-"""BiomedCLIP's vision tower as open_clip keeps it, a ViT of timm, by the names of transformers' ViT.
+"""BiomedCLIP's vision tower as open_clip keeps it, a ViT of timm, by the names in files of transformers' ViT.
 
 Both are the network of Dosovitskiy et al. 2020: a norm before each half of a layer, positions added to patches and
 class token. timm has query, key and value in one matrix, and 1e-6 in its norms.
@@ -6,9 +6,10 @@ class token. timm has query, key and value in one matrix, and 1e-6 in its norms.
 
 import re
 from pathlib import Path
+from typing import Any
 
 from llavamed.errors import InputError
-from llavamed.model.tensors import Tensor, tensors_of
+from llavamed.model.tensors import Tensor, misfit, tensors_of
 from llavamed.model.towers import Tower, read_json, unread_pooler
 
 CONFIG = "open_clip_config.json"
@@ -38,31 +39,47 @@ def from_folder(folder: Path) -> Tower:
 
     said = read_json(folder / CONFIG)
     model = str(said.get("model_cfg", {}).get("vision_cfg", {}).get("timm_model_name"))
-    if not re.fullmatch(r"vit_(tiny|small|base|large)_patch\d+_\d+", model):
+    plain = re.fullmatch(r"vit_(?:tiny|small|base|large)_patch(\d+)_(\d+)", model)
+    if plain is None:
         raise InputError(f"{folder}: its vision tower, {model}, is none of timm's plain ViTs: it cannot be read")
     own = {name.removeprefix(_TRUNK): t for name, t in tensors_of(folder).items() if name.startswith(_TRUNK)}
     try:
-        width, _, patch, _ = own["patch_embed.proj.weight"].shape
-        places = own["pos_embed"].shape[1]
-        inner = own["blocks.0.mlp.fc1.weight"].shape[0]
-    except (KeyError, ValueError) as error:
+        width, inner = own["cls_token"].shape[-1], own["blocks.0.mlp.fc1.weight"].shape[0]
+    except (KeyError, IndexError) as error:
         raise InputError(f"{folder}: its vision tower is no {model} ({error}): get it again") from None
     config = ViTConfig(
         hidden_size=width,
         intermediate_size=inner,
         num_hidden_layers=len({name.split(".")[1] for name in own if name.startswith("blocks.")}),
         num_attention_heads=max(1, width // _HEAD),
-        patch_size=patch,
-        image_size=round((places - 1) ** 0.5) * patch,  # one place is the class token's
+        patch_size=int(plain[1]),
+        image_size=int(plain[2]),
         layer_norm_eps=1e-6,
         pooler_output_size=1,
     )
+    if told := misfit(own, _shapes(config), lambda name: f"{_TRUNK}{name}"):
+        raise InputError(f"{folder}: its vision tower is no {model}: {told}: get it again")
     tensors: dict[str, Tensor] = {}
     for name, tensor in own.items():
         tensors |= _placed(name, tensor)
     images = said.get("preprocess_cfg", {})
     known = {f"image_{key}": images[key] for key in ("mean", "std") if key in images}
     return Tower(config, tensors | unread_pooler(width), known)
+
+
+def _shapes(config: Any) -> dict[str, tuple[int, ...]]:
+    """Of the tower's tensors, by timm's names."""
+    width, inner, patch = config.hidden_size, config.intermediate_size, config.patch_size
+    places = (config.image_size // patch) ** 2 + 1  # one is the class token's
+    found: dict[str, tuple[int, ...]] = {"cls_token": (1, 1, width), "pos_embed": (1, places, width)}
+    found["patch_embed.proj.weight"] = (width, config.num_channels, patch, patch)
+    whole: dict[str, tuple[int, ...]] = {"norm": (width,)}
+    layer = {"attn.qkv": (3 * width, width), "attn.proj": (width, width), "norm1": (width,), "norm2": (width,)}
+    layer |= {"mlp.fc1": (inner, width), "mlp.fc2": (width, inner)}
+    for n in range(config.num_hidden_layers):
+        whole |= {f"blocks.{n}.{name}": shape for name, shape in layer.items()}
+    found |= {f"{name}.weight": shape for name, shape in whole.items()}
+    return found | {f"{name}.bias": shape[:1] for name, shape in (whole | {"patch_embed.proj": (width,)}).items()}
 
 
 def _placed(name: str, tensor: Tensor) -> dict[str, Tensor]:

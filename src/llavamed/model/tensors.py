@@ -23,6 +23,7 @@ MAX_HEADER = 100_000_000  # bytes: the format's own limit
 # Bytes of a number, by the format's names of its types.
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2}
 SIZES |= {"U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}
+_LISTED = 8  # names in a message
 _PICKLED = ("pytorch_model*.bin", "*.bin", "*.pt", "*.pth")  # beside the first may lie training_args.bin and the like
 
 
@@ -148,6 +149,28 @@ def tensors_of(folder: Path) -> dict[str, Tensor]:
     for index in folder.glob("*.index.json"):
         _check(index, _weight_map(index), found)
     return found
+
+
+def misfit(tensors: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]], named: Callable[[str], str]) -> str:
+    """What is missing, left over or of another shape than `wanted`, in words; nothing where all fits.
+
+    Tensors are told by the names that they have in their files; `named` gives that of one which is missing.
+    """
+    problems = {
+        "missing": sorted({named(name) for name in wanted.keys() - tensors.keys()}),
+        "left over": sorted(tensors[name].name for name in tensors.keys() - wanted.keys()),
+        "of another shape": [
+            f"{tensors[name].name} ({list(tensors[name].shape)}, not {list(shape)})"
+            for name, shape in sorted(wanted.items())
+            if name in tensors and tensors[name].shape != shape
+        ],
+    }
+    return "; ".join(f"{what}: {_listed(names)}" for what, names in problems.items() if names)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
 
 
 def weight_files(folder: Path) -> list[Path]:

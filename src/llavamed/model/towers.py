@@ -105,7 +105,7 @@ def from_checkpoint(name: str, tensors: dict[str, Tensor]) -> Tower:
 
 
 def check(tower: Tower, name: str, width: int | None, where: Path) -> None:
-    """A tower must be as the model it goes into says: of its `width`, and what `name` tells (clip-...-patch14-336).
+    """A tower must be as the model it goes into says: of its `width`, and what `name` tells (clip-vit-...-patch14-336).
 
     Raises:
         InputError: it is not.
@@ -113,7 +113,7 @@ def check(tower: Tower, name: str, width: int | None, where: Path) -> None:
     config, wrong = tower.config, []
     if width and config.hidden_size != width:
         wrong.append(f"features {config.hidden_size} wide, not {width}")
-    if told := re.search(r"clip-vit-.*-patch(\d+)(?:-(\d+))?$", name):
+    if told := re.search(r"[-_]vit[-_].*[-_]patch(\d+)(?:[-_](\d+))?$", name):
         for what, has, wants in (
             ("patches", config.patch_size, int(told[1])),
             ("pictures", config.image_size, int(told[2] or 224)),

@@ -4,14 +4,15 @@
     python benchmarks/instruct_7b.py --small                           # the same path on a CPU, in seconds
 
 LLaMA-7B's and CLIP-L/14-336's shapes, projector and language model trained in bf16 with float32 weights and AdamW
-states, gradients checkpointed; conversations of one picture (576 tokens) and 100 to 1,400 tokens of text. Trainer runs
-its best of the attentions and batch sizes that it has, found on a few steps. Both sides run one after the other, since
-two such models do not fit; the first steps, in which kernels are compiled, do not count.
+states; conversations of one picture (576 tokens) and 100 to 1,400 tokens of text. Trainer runs its best of the
+attentions and batch sizes that it has, with and without gradient checkpointing, found on a few short steps. Both sides
+run one after the other, since two such models do not fit; the first steps, in which kernels are compiled, do not count.
 
 MFU: model FLOPs of the tokens that have to be computed (no padding, nothing computed again) over the GPU's peak.
 
-Memory: weights, gradients and AdamW states in float32 with a copy in bf16 take 20 bytes a parameter, 134 GB for 7 B:
-that should fit one H200 (150 GB) and does not fit one H100 (84 GB): there, name fewer `--layers`, such as 16.
+Memory: weights, gradients and AdamW states in float32 with a copy in bf16 take 18 bytes a parameter, 122 GB for 7 B.
+That fits one H200 (150 GB) and leaves room for a row's activations, so ours computes none of them again; it does not
+fit one H100 (84 GB): there, name fewer `--layers`, such as 16.
 """
 
 import argparse
@@ -24,8 +25,9 @@ import tempfile
 from datetime import date
 from functools import partial
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import hf_trainer
@@ -58,6 +60,7 @@ SMALL = {
     "side": 28,
     "words": (10, 60),
 }
+RATE = 2e-5
 WARM = 2  # steps that do not count
 
 
@@ -137,16 +140,28 @@ def our_side(net: Any, processor: Any, start: Path, data: Path, folder: Path, st
     raise AssertionError("the loop ended without a model")
 
 
-def their_side(net: Any, samples: list[Sample], pad: int, stage: Stage, batch: int, steps: int, turns: Turns) -> int:
+class Way(NamedTuple):
+    """How Trainer runs."""
+
+    attention: str
+    batch: int
+    checkpointing: bool
+
+    def __str__(self) -> str:
+        return f"{self.attention}, batch {self.batch}{', checkpointing' * self.checkpointing}"
+
+
+def their_side(net: Any, samples: list[Sample], pad: int, way: Way, step: int, steps: int, turns: Turns) -> int:
     _, computed = hf_trainer.run(
-        net, samples, pad, batch=batch, step=stage.batch_size, rate=stage.learning_rate, begin=turns.begin, steps=steps,
-        bf16=torch.cuda.is_available(), checkpointing=True,
+        net, samples, pad, batch=way.batch, step=step, rate=RATE, begin=turns.begin, steps=steps,
+        bf16=torch.cuda.is_available(), checkpointing=way.checkpointing,
     )  # fmt: skip
     return computed
 
 
 def settle() -> None:
     """Give the memory of what is gone back."""
+    torch.compiler.reset()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -164,25 +179,25 @@ def attentions() -> list[str]:
     return ["sdpa", "flex_attention", *(["flash_attention_2"] if find_spec("flash_attn") else [])]
 
 
-def best(make: Any, samples: list[Sample], pad: int, stage: Stage, batches: list[int]) -> tuple[str, int, Json]:
-    """Trainer's fastest attention and batch size, and seconds a step of each; what does not run is told."""
+def best(make: Any, samples: list[Sample], pad: int, batches: list[int]) -> tuple[Way, Json]:
+    """Trainer's fastest way, and seconds a step of each, of as many conversations; what does not run is told."""
+    ways = [Way(*one) for one in product(attentions(), batches, (False, True))]
     tried: Json = {}
-    for attention in attentions():
-        for batch in batches:
-            net = make(attention)
-            side = partial(their_side, net, samples, pad, stage, batch, WARM + 1)
-            try:
-                _, seconds = by_turns({"Trainer": side})
-                tried[f"{attention}, {batch}"] = round(seconds["Trainer"][-1], 4)
-            except (RuntimeError, ValueError, ImportError) as error:
-                tried[f"{attention}, {batch}"] = str(error).split("\n")[0][:120]
-            del net, side
-            settle()
-    ran = {name: seconds for name, seconds in tried.items() if isinstance(seconds, float)}
+    for way in ways:
+        net = make(way.attention)
+        side = partial(their_side, net, samples, pad, way, max(batches), WARM + 1)
+        try:
+            _, seconds = by_turns({"Trainer": side})
+            tried[str(way)] = round(seconds["Trainer"][-1], 4)
+        except (RuntimeError, ValueError, ImportError) as error:
+            tried[str(way)] = str(error).split("\n")[0][:120]
+        console.print(f"Trainer, {way}: {tried[str(way)]}")
+        del net, side
+        settle()
+    ran = [way for way in ways if isinstance(tried[str(way)], float)]
     if not ran:
         raise SystemExit(f"Trainer does not run here: {tried}; fewer --layers")
-    attention, batch = min(ran, key=lambda name: ran[name]).split(", ")
-    return attention, int(batch), tried
+    return min(ran, key=lambda way: tried[str(way)]), tried
 
 
 def measure(options: argparse.Namespace, folder: Path) -> Json:
@@ -194,8 +209,8 @@ def measure(options: argparse.Namespace, folder: Path) -> Json:
     conversations(folder / "data", count, shape)
     build("tiny", folder / "start", image_size=56)
     stage = Stage(
-        name="instruct", batch_size=options.batch_size, learning_rate=2e-5, row_tokens=8192, cache_features=False,
-        checkpointing=True, precision="bf16" if device == "cuda" else "fp32",
+        name="instruct", batch_size=options.batch_size, learning_rate=RATE, row_tokens=options.row_tokens,
+        cache_features=False, compile=True, precision="bf16" if device == "cuda" else "fp32",
     )  # fmt: skip
     net, processor = model(shape, layers, device)
     parameters = sum(weight.numel() for weight in net.parameters())
@@ -217,25 +232,29 @@ def measure(options: argparse.Namespace, folder: Path) -> Json:
         made.model.vision_tower.requires_grad_(False)
         return made
 
-    console.print("Trainer's attentions and batch sizes")
-    attention, batch, tried = best(make, samples, pad, stage, options.batches)
-    console.print(f"Trainer, {attention}, {batch} at once")
-    theirs_net = make(attention)
+    if peak := flops.peak(device):
+        console.print(f"MFU {work / statistics.median(ours['ours'][WARM:]) / peak:.4f}")
+    console.print(f"{[round(step, 3) for step in ours['ours']]} s a step, {memory['ours']} GB; Trainer")
+    way, tried = best(make, samples, pad, options.batches)
+    theirs_net = make(way.attention)
     done, theirs = by_turns({
-        "Trainer": partial(their_side, theirs_net, samples, pad, stage, batch, options.steps)
+        "Trainer": partial(their_side, theirs_net, samples, pad, way, options.batch_size, options.steps)
     })  # fmt: skip
     memory["Trainer"] = peak_memory()
-    # A step differs from the next in its tokens, so the mean of all that count, not the best.
-    seconds = {side: statistics.mean(of[side][WARM:]) for side, of in (("ours", ours), ("Trainer", theirs))}
-    peak = flops.peak(device)
+    # A step differs from the next in its tokens, so the median of all that count, not the best.
+    seconds = {side: statistics.median(of[side][WARM:]) for side, of in (("ours", ours), ("Trainer", theirs))}
     return {
         "parameters": parameters,
         "layers": layers,
         "conversations_a_step": options.batch_size,
         "steps_counted": options.steps - WARM,
+        "row_tokens": options.row_tokens,
         "tokens_a_step": round(tokens / options.steps),
-        "Trainer_seconds_a_step": tried,
-        "Trainer_best": {"attention": attention, "batch": batch},
+        "Trainer_seconds_a_short_step": tried,
+        "Trainer_best": str(way),
+        "seconds_of_steps": {
+            side: [round(step, 4) for step in of[side]] for side, of in (("ours", ours), ("Trainer", theirs))
+        },
         "seconds_a_step": {side: round(value, 4) for side, value in seconds.items()},
         "tokens_a_second": {side: round(tokens / options.steps / value, 1) for side, value in seconds.items()},
         "times_faster": round(seconds["Trainer"] / seconds["ours"], 3),
@@ -256,9 +275,10 @@ def main(arguments: list[str] | None = None) -> Json:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=32, help="of the language model, where 32 do not fit")
     parser.add_argument("--small", action="store_true", help="a tiny shape, to try the path on a CPU")
-    parser.add_argument("--batch-size", type=int, default=32, help="conversations a step, on both sides")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8], help="of Trainer, to choose from")
-    parser.add_argument("--steps", type=int, default=8, help=f"of which the first {WARM} do not count")
+    parser.add_argument("--batch-size", type=int, default=64, help="conversations a step, on both sides")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4], help="of Trainer, to choose from")
+    parser.add_argument("--row-tokens", type=int, default=4096, help="ours computes at once")
+    parser.add_argument("--steps", type=int, default=7, help=f"of which the first {WARM} do not count")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     if options.steps <= WARM:

@@ -1,5 +1,7 @@
 """Where a model runs, and whether bfloat16 is fast there."""
 
+from typing import Any
+
 from llavamed.errors import InputError
 
 
@@ -28,3 +30,12 @@ def fast_bf16(device: str) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     able = torch.cpu.get_capabilities()
     return device == "cpu" and (able.get("avx512_bf16", False) or able.get("amx_bf16", False)) is True
+
+
+def send(tensor: Any, device: Any) -> Any:
+    """`tensor`, which is on the CPU, on `device`: a GPU is not waited for, it goes on with what it was told to do."""
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

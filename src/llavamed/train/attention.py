@@ -25,11 +25,13 @@ def block_mask(shape: Shape, device: Any) -> Any:
     import torch
     from torch.nn.attention.flex_attention import create_block_mask
 
+    from llavamed.model.device import send
+
     lengths = [length for prefix, branches in shape for length in (prefix, *branches)]
     figures = [n for n, (_, branches) in enumerate(shape) for _ in (0, *branches)]
     numbers = [n for _, branches in shape for n in range(len(branches) + 1)]
     spans = torch.tensor(lengths)
-    figure, branch = (torch.tensor(x).repeat_interleave(spans).to(device) for x in (figures, numbers))
+    figure, branch = (send(torch.tensor(x).repeat_interleave(spans), device) for x in (figures, numbers))
 
     def sees(_batch: Any, _head: Any, query: Any, key: Any) -> Any:
         own = (branch[key] == 0) | (branch[key] == branch[query])
@@ -86,10 +88,12 @@ _compiled: list[Any] = []
 
 
 def _flex() -> Any:
-    """flex_attention, compiled: uncompiled it would hold all scores at once."""
-    if not _compiled:
-        import torch
-        from torch.nn.attention.flex_attention import flex_attention
+    """flex_attention, compiled, by itself or with its layer: uncompiled it would hold all scores at once."""
+    import torch
+    from torch.nn.attention.flex_attention import flex_attention
 
+    if torch.compiler.is_compiling():
+        return flex_attention
+    if not _compiled:
         _compiled.append(torch.compile(flex_attention))
     return _compiled[0]

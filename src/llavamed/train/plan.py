@@ -235,7 +235,7 @@ def _guess(chat: list[Json], config: Any, max_length: int) -> Any:
     """An example about as long as the conversation, by its characters."""
     from llavamed.train.tokens import Example, ExcludedError
 
-    start, said = (config.image_token_index,) * (4 + config.image_seq_length), b""
+    start, said = (0,) * 4 + (config.image_token_index,) * config.image_seq_length, b""
     for message in chat:
         count = 4 + math.ceil(len(message["content"][-1]["text"]) / CHARACTERS)
         said += bytes([message["role"] == "assistant"]) * count

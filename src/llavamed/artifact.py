@@ -39,6 +39,7 @@ from llavamed.storage import (
 
 Tables = dict[str, list[Json] | pa.Table]  # "data/train" -> rows
 ANSWERS = "answers.jsonl"  # what a server was paid for: beside the data and no part of it, so that no run deletes it
+CARD = "README.md"
 LIBRARIES = ("pyarrow", "lxml", "pillow", "torch", "transformers")
 
 
@@ -218,19 +219,18 @@ def publish(
     counts: Json,
     histograms: Json | None = None,
     models: Sequence[Json] = (),
-    card: str = "",
+    card: str | Callable[[Json], str] = "",
     **more: Any,
 ) -> Json:
     """Give everything under `job.out` its final name, the manifest last, and return the manifest.
 
     `counts`: record kind -> {in, kept, excluded: {reason: n}}, in = kept + excluded. `histograms`: name -> {value: n}.
-    `models`: the models that made data: {name, version, prompt_hash}. `card`: the text of README.md.
+    `models`: the models that made data: {name, version, prompt_hash}. `card`: the text of README.md, or what makes it
+    of the manifest.
     """
     for name, count in counts.items():
         if count["in"] != count["kept"] + sum(count["excluded"].values()):
             raise RuntimeError(f"{job.folder}: {name} do not add up: {count}")
-    if card:
-        write_text(job.out / "README.md", card)
     names = sorted(p.relative_to(job.out).as_posix() for p in job.out.rglob("*") if p.is_file())
     files = {name: job.shard_files.get(name) or describe(job.out / name) for name in names}
     manifest = {
@@ -248,8 +248,11 @@ def publish(
         "parents": job.parents,
         **more,
     }
-    if card and job.kind in croissant.KINDS:  # no part of the content, as the card
-        write_json(job.out / croissant.NAME, croissant.croissant(job.out, manifest, card))
+    if text := card if isinstance(card, str) else card(manifest):
+        write_text(job.out / CARD, text)
+        files[CARD] = describe(job.out / CARD)
+    if text and job.kind in croissant.KINDS:  # no part of the content, as the card
+        write_json(job.out / croissant.NAME, croissant.croissant(job.out, manifest, text))
         files[croissant.NAME] = describe(job.out / croissant.NAME)
     manifest["sha256"] = seal(json.loads(json.dumps(manifest)))  # as it will be read: keys are text
     write_json(job.work / "manifest.json", manifest)

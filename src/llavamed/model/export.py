@@ -9,7 +9,7 @@ from pathlib import Path
 from llavamed import artifact
 from llavamed.cards import model_head
 from llavamed.errors import InputError
-from llavamed.lineage import SEEN, lineage
+from llavamed.lineage import SEEN
 from llavamed.model import sources, towers
 from llavamed.model.inspect import SERVED, describe
 from llavamed.model.pieces import SHARD, save
@@ -72,6 +72,8 @@ def _copy(source: Path, to: Path) -> None:
 
 
 def _card(source: Path, start: Json, told: Json) -> str:
+    from llavamed.summary.card import training_data
+
     parts = start.get("backbone", {}).get("parts", [])
     stated = sources.licence(source)
     lines = [
@@ -86,24 +88,6 @@ def _card(source: Path, start: Json, told: Json) -> str:
         "",
         *(f"- {part['role']}: {part['name']}, licence {part['licence']}, from {part['source']}" for part in parts),
         "" if parts else "Not known.\n",
-        "## Training data",
-        "",
-        *(_data(lineage(start)) or ["Not known: nothing of it is in the model's manifest."]),
+        training_data(source, start),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _data(line: list[Json]) -> list[str]:
-    """A line for each training and each set of data, the oldest first, as the manifests tell."""
-    lines = []
-    for manifest in reversed(line):
-        known = [f"{count['kept']:,} {what}" for what, count in manifest["counts"].items()]
-        histogram = manifest["histograms"].get("licence", {})
-        known += [f"licences {', '.join(f'{name} ({n:,})' for name, n in histogram.items())}"] if histogram else []
-        made = ", ".join(str(model["name"]) for model in manifest["models"])
-        known += [f"written by {made}"] if made else []
-        if training := manifest.get("training"):
-            known += [f"stage {training['name']}, {training['steps']:,} steps"]
-        if known:
-            lines.append(f"- {manifest['kind']} `{manifest['hash'][:12]}`: {', '.join(known)}")
-    return [*lines, f"`{SEEN}` lists every record it saw, `manifest.json` where each came from."] if lines else []

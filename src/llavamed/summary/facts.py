@@ -18,15 +18,16 @@ from llavamed.summary.fact import day
 from llavamed.summary.register import register
 
 
-def gather(model: Path, data: Sequence[Path] = ()) -> Facts:
+def gather(model: Path, data: Sequence[Path] = (), manifest: Json | None = None) -> Facts:
     """All that is known of the data that `model` (the folder of a trained model) saw: name -> fact. A name that is
-    missing is not known; `unknown` says why. `data`: where its data sets lie, besides beside it.
+    missing is not known; `unknown` says why. `data`: where its data sets lie, besides beside it. `manifest`: that of a
+    model which is not published yet.
 
     Raises:
         InputError: the folder holds no trained model; its `seen.parquet` or a manifest was changed; the lineage holds
             two versions of one artifact; one of `data` holds none of the lineage.
     """
-    found = register(model, data)
+    found = register(model, data, manifest=manifest)
     facts = {
         **_of_model(found.line),
         **seen.facts(found),

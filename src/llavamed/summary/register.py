@@ -131,15 +131,17 @@ class Register:
     figures: Figures
 
 
-def register(model: Path, data: Sequence[Path] = (), more: Sequence[str] = ()) -> Register:
+def register(
+    model: Path, data: Sequence[Path] = (), more: Sequence[str] = (), manifest: Json | None = None
+) -> Register:
     """Read what `model` saw. `data`: where its data sets are, besides beside it (`lineage.at_hand`). `more`: columns of
-    figures besides those of the facts.
+    figures besides those of the facts. `manifest`: that of a model which is not published yet.
 
     Raises:
         InputError: the folder holds no trained model; its `seen.parquet` or a manifest was changed; one of `data` holds
             nothing of the lineage.
     """
-    manifest = artifact.require(model, "model")
+    manifest = manifest or artifact.require(model, "model")
     check(model, manifest)
     line = lineage(manifest)
     found = at_hand(model, line, data)

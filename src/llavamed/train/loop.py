@@ -88,7 +88,7 @@ def _start(model: Path, data: Path, stage: Stage) -> Json:
 def _train(job: Job, model: Path, data: Path, stage: Stage, device: str, board: Path | None, start: Json) -> Json:
     weights, found, log, training = _fit(job, model, data, stage, device, board, start)
     del found.pictures  # they hold the model that was trained: its memory is for the result, which is loaded next
-    parallel.together(lambda: _publish(job, model, stage, weights, found, log, training, start))
+    parallel.together(lambda: _publish(job, model, data, stage, weights, found, log, training, start))
     return job.manifest or artifact.read_manifest(job.folder)
 
 
@@ -150,9 +150,11 @@ def _fit(
 
 
 def _publish(
-    job: Job, model: Path, stage: Stage, weights: Json, found: Any, log: list[Json], training: Json, start: Json
-) -> None:
+    job: Job, model: Path, data: Path, stage: Stage, weights: Json, found: Any, log: list[Json], training: Json,
+    start: Json,
+) -> None:  # fmt: skip
     from llavamed.model import checkpoint
+    from llavamed.summary.card import training_data
     from llavamed.train import parts
 
     if not parallel.first():
@@ -165,11 +167,13 @@ def _publish(
     storage.write_table(job.out / "seen.parquet", seen_rows(model, found, stage.name, stage.epochs), SEEN)
     if found.excluded:
         storage.write_table(job.out / "excluded" / "train-00000.parquet", found.excluded, EXCLUDED)
+    del result  # reading the lineage needs memory too
+    beside = [path.resolve().parent for path in (model, data)]
     kept, lost = len(found.examples), Counter(row["reason"] for row in found.excluded)
     job.manifest = artifact.publish(
         job,
         counts={"conversations": {"in": kept + lost.total(), "kept": kept, "excluded": dict(sorted(lost.items()))}},
-        card=_card(training, parts.describe(stage), start),
+        card=lambda manifest: _card(training, parts.describe(stage), start, training_data(job.out, manifest, beside)),
         backbone={**start.get("backbone", {}), "projector": "trained"},
         training=training,
     )
@@ -326,7 +330,7 @@ def _nll(head: Any, hidden: Any, targets: Any) -> Any:
     return sum(checkpoint(nll, *piece, use_reentrant=False) for piece in pieces)
 
 
-def _card(training: Json, what: str, start: Json) -> str:
+def _card(training: Json, what: str, start: Json, data: str) -> str:
     parts = (start.get("backbone") or {}).get("parts", [])
     lines = [
         *model_head(),
@@ -335,11 +339,12 @@ def _card(training: Json, what: str, start: Json) -> str:
         "",
         f"Stage `{training['name']}`: the {what} trained for {training['steps']} steps "
         f"({training['useful_tokens']:,} tokens) in {training['precision']}. Loss {training['loss_first']:.3f} at the "
-        f"first step, {training['loss_last']:.3f} at the last (`loss.jsonl`). "
-        "`seen.parquet` lists every record it saw, `manifest.json` where each came from.",
+        f"first step, {training['loss_last']:.3f} at the last (`loss.jsonl`).",
         "",
         "For research use only, not for clinical decisions.",
         "",
         *(f"- {part['role']}: {part['name']} ({part['licence']}). {part['note']}" for part in parts),
+        *([""] if parts else []),
+        data,
     ]
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join(lines) + "\n"

@@ -22,7 +22,7 @@ def page(document: Document) -> str:
         parts += [part for chart in document.charts for part in _chart(chart)]
     if document.appendix:
         parts.append("## Appendix")
-        parts += [part for table in document.appendix for part in _table(table)]
+        parts += [part for table in document.appendix for part in grid(table)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -45,7 +45,7 @@ def _field(field: Field) -> list[str]:
     parts = [f"### {plain(f'{field.number} {field.title}')}", f"*{plain(field.basis)}*"]
     for block in words.blocks(field.answer):
         parts.append(plain(block) if isinstance(block, str) else "\n".join(f"- {plain(item)}" for item in block))
-    parts += [part for table in field.tables for part in _table(table)]
+    parts += [part for table in field.tables for part in grid(table)]
     if field.sources:
         parts += [f"{words.READ}:", "\n".join(f"- {plain(source)}" for source in field.sources)]
     return parts
@@ -53,10 +53,11 @@ def _field(field: Field) -> list[str]:
 
 def _chart(chart: Chart) -> list[str]:
     rows = tuple((bar.label, f"{bar.n:,}", per_cent(bar.share)) for bar in words.bars(chart.counts))
-    return [*_table(Table(words.COLUMNS, rows), f"### {plain(chart.title)}"), f"{words.READ}: {plain(chart.source)}"]
+    return [*grid(Table(words.COLUMNS, rows), f"### {plain(chart.title)}"), f"{words.READ}: {plain(chart.source)}"]
 
 
-def _table(table: Table, heading: str = "") -> list[str]:
+def grid(table: Table, heading: str = "") -> list[str]:
+    """A table below its caption, or below `heading`."""
     rows = [table.header, ("---",) * len(table.header), *table.rows]
     lines = "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in rows)
     caption = heading or (f"**{plain(table.caption)}**" if table.caption.strip() else "")

@@ -24,6 +24,7 @@ LANGUAGES = {
     "mistral": ("MistralConfig", {"sliding_window": None}),
     "qwen2": ("Qwen2Config", {}),
     "qwen3": ("Qwen3Config", {"head_dim": 16}),
+    "smollm3": ("SmolLM3Config", {"no_rope_layers": [0, 1], "pad_token_id": None}),
 }
 _TURNS = "{% for message in messages %}"
 _QWEN = (
@@ -40,9 +41,17 @@ _LLAMA_3 = (
     "'<|start|>' + message['role'] + '<|stop|>\n\n' + message['content'] | trim + '<|eot|>' }}{% endfor %}"
     "{% if add_generation_prompt %}<|start|>assistant<|stop|>\n\n{% endif %}"
 )
+_THINKS = (
+    "{% set quiet = enable_thinking is defined and not enable_thinking %}"
+    "{% set lead = '<think>\n</think>\n' if quiet else '' %}"
+    "{{ '<|im_start|>system\nYou ' + ('help' if quiet else 'think') + '.<|im_end|>\n' }}" + _TURNS + "{{ '<|im_start|>'"
+    " + message['role'] + '\n' + (lead if message['role'] == 'assistant' else '') + message['content'] + '<|im_end|>\n'"
+    " }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' + lead }}{% endif %}"
+)
 # Chat templates in the manner of published ones: how they begin, and what the assistant says in the test's two turns.
 CHATS = {
     "qwen": (_QWEN, "<|im_start|>system\nYou help.", "A scan.<|im_end|>No.<|im_end|>"),
+    "smollm3": (_THINKS, "<|im_start|>system\nYou help.<|im_end|>", "A scan.<|im_end|>No.<|im_end|>"),
     "llama2": (_LLAMA_2, "<s>[INST] What?", " A scan. </s> No. </s>"),
     "llama3": (_LLAMA_3, "<s><|start|>system<|stop|>\n\nToday: 26 Jul 2024<|eot|>", "A scan.<|eot|>No.<|eot|>"),
 }

@@ -8,19 +8,22 @@ from small_talk import picture, publish, row  # noqa: E402
 
 from llavamed.model import backbones, checkpoint  # noqa: E402
 from llavamed.model.build import compose  # noqa: E402
+from llavamed.model.export import export  # noqa: E402
+from llavamed.train import attention  # noqa: E402
 from llavamed.train.loop import train  # noqa: E402
 from llavamed.train.stage import Stage  # noqa: E402
 from llavamed.train.tokens import opened  # noqa: E402
 from llavamed.verify import rehash  # noqa: E402
 from small_parts import save_all  # noqa: E402
 
-# Each tower once, each language model once.
+# Each tower, each language model.
 PAIRS = [
     ("clip", "llama"),
     ("siglip", "mistral"),
     ("dinov2", "qwen2"),
     ("dinov2_with_registers", "qwen3"),
     ("vit", "llama"),
+    ("clip", "smollm3"),
 ]
 
 
@@ -62,6 +65,39 @@ def test_it_sees_its_picture_and_can_be_trained(tower, language, parts, talk, tm
         assert done["steps"] == 2
         assert np.isfinite(done["loss_last"])
     assert rehash(tmp_path / "instruct") == []
+
+
+@pytest.mark.parametrize("language", backbones.LANGUAGES)
+def test_branches_of_a_row_are_what_they_are_alone(language, parts):
+    """Layers without positions (SmolLM 3 has some) included."""
+    from transformers import AutoModel
+
+    alone, packed = (AutoModel.from_pretrained(parts / language) for _ in range(2))
+    attention.use(packed)
+    ids = torch.randint(0, 200, (1, 12), generator=torch.Generator().manual_seed(0))
+    places = torch.tensor([[*range(5), *range(5, 9), *range(5, 8)]])
+    with torch.inference_mode():
+        layout = attention.layout([(5, (4, 3))], torch.zeros(1))
+        row = packed(input_ids=ids, position_ids=places, layout=layout, use_cache=False).last_hidden_state[0]
+        first = alone(input_ids=ids[:, :9], use_cache=False).last_hidden_state[0]
+        second = alone(input_ids=torch.cat([ids[:, :5], ids[:, 9:]], 1), use_cache=False).last_hidden_state[0]
+    assert (row - torch.cat([first, second[5:]])).abs().max() < 1e-5
+
+
+def test_layers_without_positions_stay_so(parts, tmp_path):
+    """Exported, and read by transformers: with positions in every layer it would be another model."""
+    from transformers import AutoModelForImageTextToText, LlavaConfig
+
+    compose(str(parts / "clip"), str(parts / "smollm3"), tmp_path / "model")
+    model, processor = checkpoint.load(tmp_path / "model")
+    export(tmp_path / "model", tmp_path / "out")
+    exported = AutoModelForImageTextToText.from_pretrained(tmp_path / "out")
+    assert torch.equal(logits(exported, processor, 0), logits(model, processor, 0))
+    assert exported.config.text_config.no_rope_layers == [0, 1]
+    config = LlavaConfig.from_pretrained(tmp_path / "out")
+    config.text_config.no_rope_layers = [1, 1]
+    other = AutoModelForImageTextToText.from_pretrained(tmp_path / "out", config=config)
+    assert (logits(other, processor, 0) - logits(model, processor, 0)).abs().max() > 1e-3
 
 
 def parts_weights(model, parts, tower, language):

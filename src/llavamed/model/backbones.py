@@ -57,6 +57,7 @@ TOWERS = {
 }
 LANGUAGES = {
     "llama": LanguageKind("LLaMA, Vicuna, SmolLM", "v1"),
+    "smollm3": LanguageKind("SmolLM 3", "chatml"),
     "mistral": LanguageKind("Mistral", "mistral"),
     "qwen2": LanguageKind("Qwen 2, 2.5", "chatml"),
     "qwen3": LanguageKind("Qwen 3", "chatml"),

@@ -1,6 +1,7 @@
 """Language models out of a local folder, with the tokenizer and the chat template that training needs."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,16 +107,17 @@ def _own_template(folder: Path, settings: dict[str, Any]) -> str:
 
 
 def _learn(words: Any, own: str, special: list[str]) -> prompts.Pieces | None:
+    """Without thinking, where the template has a word for that and writes all turns so; else as it is."""
     from jinja2 import TemplateError
 
-    def render(messages: list[dict[str, str]], begun: bool) -> str:
+    def render(messages: list[dict[str, str]], begun: bool, **how: bool) -> str:
         return str(
             words.apply_chat_template(
-                messages, chat_template=_ONE_DAY + own, tokenize=False, add_generation_prompt=begun
+                messages, chat_template=_ONE_DAY + own, tokenize=False, add_generation_prompt=begun, **how
             )
         )
 
     try:
-        return prompts.learn(render, special)
+        return prompts.learn(partial(render, enable_thinking=False), special) or prompts.learn(render, special)
     except TemplateError:
         return None

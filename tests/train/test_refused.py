@@ -11,7 +11,7 @@ from small_talk import publish, row, turns
 from llavamed import storage
 from llavamed.errors import InputError
 from llavamed.train import loop, state
-from llavamed.train.stage import Stage
+from llavamed.train.stage import Stage, check_window
 
 ALIGN = Stage(name="align", batch_size=4, learning_rate=1e-2)
 
@@ -60,6 +60,31 @@ def test_a_token_that_the_embedding_does_not_hold(tiny, tmp_path):
         loop.train(larger, data, tmp_path / "a", ALIGN)
     assert not (tmp_path / "a").exists()
     assert loop.train(larger, publish(tmp_path / "short", rows[:4]), tmp_path / "a", ALIGN)["steps"] == 1
+
+
+def slide(layers, window=64):
+    """A window in the language model's configuration, as Qwen writes it, or (without `layers`) Mistral."""
+
+    def edit(folder):
+        config = json.loads((folder / "config.json").read_text())
+        config["text_config"] |= {"sliding_window": window} | ({"layer_types": layers} if layers else {})
+        storage.write_json(folder / "config.json", config)
+
+    return edit
+
+
+@pytest.mark.parametrize("layers", [None, ["full_attention", "sliding_attention"]])
+def test_a_window_that_is_smaller_than_a_conversation(layers, tiny, talk, tmp_path):
+    other = edited(tiny, tmp_path / "other", slide(layers))
+    with pytest.raises(InputError, match=r"sees 64 tokens .* max_length is 2048: set max_length: 64 or less"):
+        loop.train(other, talk, tmp_path / "a", ALIGN)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_window_that_no_conversation_fills(tiny, tmp_path):
+    check_window(edited(tiny, tmp_path / "wide", slide(None)), 64)
+    check_window(edited(tiny, tmp_path / "unused", slide(["full_attention"] * 2)), 2048)
+    check_window(tiny, 2048)
 
 
 @pytest.fixture(scope="module")

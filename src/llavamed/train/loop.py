@@ -17,7 +17,7 @@ from llavamed.train import parallel, watch
 from llavamed.train.packing import Row
 from llavamed.train.seen import SEEN
 from llavamed.train.seen import rows as seen_rows
-from llavamed.train.stage import Stage
+from llavamed.train.stage import Stage, check_window
 
 SAVE_SECONDS, SAVE_SHARE = 60.0, 0.05  # between two saved states: so long, and of the time at most this in saving
 LOGITS = 2048  # tokens whose logits are in memory at once
@@ -77,6 +77,7 @@ def _in_folder(
 def _start(model: Path, data: Path, stage: Stage) -> Json:
     """The manifest of the model to start from."""
     start = artifact.require(model, "model")
+    check_window(model, stage.max_length)
     artifact.require(data, "conversations")
     if start.get("backbone", {}).get("projector") == "new" and stage.projector.train != "full":
         raise InputError(f"{model} has a new projector: train it first, projector: full")

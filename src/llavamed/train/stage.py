@@ -1,8 +1,11 @@
 """The settings of one training stage."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from llavamed.errors import InputError
 
 STAGES = {
     "align": ("projector",),
@@ -115,3 +118,21 @@ class Stage(BaseModel):
     def parts(self) -> dict[str, Part]:
         """The three parts of the model by name."""
         return {"vision": self.vision, "projector": self.projector, "language": self.language}
+
+
+def check_window(model: Path, max_length: int) -> None:
+    """Training lets a token see all before it: a language model with a sliding window must not get more than it sees.
+
+    Raises:
+        InputError: its window is smaller than `max_length`.
+    """
+    from llavamed.model.towers import read_json
+
+    said = read_json(model / "config.json", needed=False).get("text_config", {})
+    window = said.get("sliding_window")
+    slides = "sliding_attention" in said.get("layer_types", ["sliding_attention"])  # of older kinds, all layers
+    if window and slides and window < max_length:
+        raise InputError(
+            f"{model}: its language model sees {window} tokens (sliding_window), which training does not keep, and "
+            f"max_length is {max_length}: set max_length: {window} or less"
+        )

@@ -4,11 +4,12 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelled_turns import judged, read, scores
 from llavamed.instruct.clean import MEANING, clean_turns, judge, phrases, turn_key
+from llavamed.instruct.clean.many import judge_all
 
 SOURCE = (
     "A 54-year-old man, born in 1960, with a cyst of 3.5 cm (vimentin, original magnification 200). Twelve of 30 mice. "
@@ -131,6 +132,25 @@ def test_in_is_kept_and_dropped_in_order(turns, caption):
     left = [turn for n, turn in enumerate(turns, 1) if n not in numbers]
     assert [question for question, _ in kept] == [question for question, _ in left]
     assert clean_turns(turns, caption) == (kept, victims)
+
+
+@settings(deadline=None)  # words are looked up at their first call
+@given(TURNS, TURNS, TEXT)
+def test_many_turns_are_judged_as_one_by_one(turns, others, caption):
+    sources = [caption] * len(turns) + [SOURCE] * len(others)
+    both = list(zip(turns + others, sources, strict=True))
+    one_by_one = [(list(judge(*turn, source).items()), turn_key(*turn)) for turn, source in both]
+    found = judge_all(turns + others, sources)
+    assert [(list(broken.items()), key) for broken, key in found] == one_by_one
+
+
+def test_labelled_turns_are_judged_together_as_one_by_one():
+    said = [(row["question"], row["answer"]) for row in read("turns.tsv")]
+    said += [("What is seen here?", row["answer"]) for row in read("answers.tsv")]
+    for source in ("", SOURCE):
+        found = judge_all(said, [source] * len(said))
+        assert [broken for broken, _ in found] == [judge(*turn, source) for turn in said]
+        assert sum(not broken for broken, _ in found) > 200
 
 
 @given(TURNS, TEXT)

@@ -1,9 +1,9 @@
 """Clean a set of conversations that exists: nobody is asked, records keep their ids."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import accumulate, chain
+from itertools import accumulate, chain, islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from llavamed import artifact, storage
 from llavamed.cards import dataset_card
 from llavamed.errors import InputError
-from llavamed.instruct.clean import MEANING, Victim, clean_turns, rules_hash, turn_key
+from llavamed.instruct.clean import MEANING, Victim, clean_turns, drop, rules_hash, source_of, turn_key
+from llavamed.instruct.clean.many import judge_all
 from llavamed.instruct.schema import CONVERSATIONS, DROPPED
 from llavamed.instruct.write import Turns
 from llavamed.storage import Json
@@ -86,33 +87,64 @@ def _write(job: artifact.Job, folder: Path, corpus: Path | None, workers: int) -
     )  # fmt: skip
 
 
+def _cleaned(
+    table: pa.Table, rows: list[Json], sources: Sources, before: dict[int, set[str]]
+) -> Iterator[tuple[Turns, list[Victim], int]]:
+    """What `clean_row` gives for each row of a table, all turns judged at once."""
+    read = [*_turns_in(table["conversations"].combine_chunks())]
+    texts = [source_of(*sources.get(row["pair_id"], NOTHING)) for row in rows]
+    turns = [turn for turns, _ in read for turn in turns]
+    judged = iter(judge_all(turns, [text for (turns, _), text in zip(read, texts, strict=True) for _ in turns]))
+    for number, ((turns, wrong), text) in enumerate(zip(read, texts, strict=True)):
+        own = [*islice(judged, len(turns))]
+        yield _left_out(turns, wrong) if wrong else _counted(turns, drop(turns, own, text, before.get(number, ())))
+
+
 def clean_row(row: Json, source: tuple[str, list[str]], said: Iterable[str] = ()) -> tuple[Turns, list[Victim], int]:
     """The turns of a record that are kept, those dropped, and how many were repaired. Arguments of `clean_turns`."""
     turns, wrong = turns_of(row["conversations"])
-    if wrong:
-        return [], [Victim(n, *turn, "format", wrong) for n, turn in enumerate(turns, 1)], 0
-    kept, victims = clean_turns(turns, *source, said)
+    return _left_out(turns, wrong) if wrong else _counted(turns, clean_turns(turns, *source, said))
+
+
+def _left_out(turns: Turns, wrong: str) -> tuple[Turns, list[Victim], int]:
+    return [], [Victim(n, *turn, "format", wrong) for n, turn in enumerate(turns, 1)], 0
+
+
+def _counted(turns: Turns, cleaned: tuple[Turns, list[Victim]]) -> tuple[Turns, list[Victim], int]:
+    kept, victims = cleaned
     return kept, victims, 0 if kept == turns else sum(turn not in turns for turn in kept)
 
 
 def turns_of(said: Said | None) -> tuple[Turns, str]:
     """The turns of a conversation, without the mark of the picture, and what is wrong with its format, or ""."""
     parts = said or []
-    values = [part["value"] or "" for part in parts]
-    n = len(parts) // 2
-    if parts and [part["from"] for part in parts] == ["human", "gpt"] * n:
-        marks = [MARK in value for value in values]
-        once = marks[0] and not any(marks[1:]) and values[0].count(MARK) == 1
-        texts = [value.replace(MARK, "").strip() for value in values]
+    return _turns([part["from"] for part in parts], [part["value"] for part in parts])
+
+
+def _turns_in(said: pa.ListArray) -> Iterator[tuple[Turns, str]]:
+    """`turns_of` each conversation of a table."""
+    parts = said.flatten()
+    roles, values = (iter(parts.field(name).to_pylist()) for name in ("from", "value"))
+    for n in said.value_lengths().fill_null(0).to_pylist():
+        yield _turns([*islice(roles, n)], [*islice(values, n)])
+
+
+def _turns(roles: list[str], values: list[str]) -> tuple[Turns, str]:
+    values = [value or "" for value in values]
+    n, marks = len(roles) // 2, "\0".join(values).count(MARK)
+    first = [value.replace(MARK, "") for value in values[:1]]
+    rest = values[1:] if marks < 2 and first != values[:1] else [value.replace(MARK, "") for value in values[1:]]
+    texts = [value.strip() for value in first + rest]
+    if roles and roles == ["human", "gpt"] * n:
+        once = marks == 1 and MARK in values[0]
         wrong = "" if once else "the mark of the picture does not stand once, in the first question"
         return list(zip(texts[::2], texts[1::2], strict=True)), wrong
     turns: Turns = []
-    for part, value in zip(parts, values, strict=True):
-        text = value.replace(MARK, "").strip()
-        if part["from"] == "gpt" and turns and not turns[-1][1]:
+    for role, text in zip(roles, texts, strict=True):
+        if role == "gpt" and turns and not turns[-1][1]:
             turns[-1] = (turns[-1][0], text)
         else:
-            turns.append((text, "") if part["from"] != "gpt" else ("", text))
+            turns.append((text, "") if role != "gpt" else ("", text))
     return turns or [("", "")], "human and gpt do not take turns"
 
 
@@ -126,42 +158,45 @@ def messages(turns: Turns) -> Said:
 def _write_shard(folder: Path, shard: tuple[Path, Sources, dict[int, set[str]]]) -> tuple[artifact.Tables, Json]:
     path, sources, before = shard
     tables: artifact.Tables = defaultdict(list)
-    total: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
-    splits: dict[str, Counter[str]] = defaultdict(Counter)
-    source = path.relative_to(folder).as_posix()
-    table = _read(path)
     chosen: dict[str, list[int]] = defaultdict(list)
     said: dict[str, list[list[str]]] = defaultdict(list)
-    for number, row in enumerate(table.select([*TOLD, "conversations"]).to_pylist()):
-        kept, victims, repaired = clean_row(row, sources.get(row["pair_id"], NOTHING), before.get(number, ()))
-        total["turns_kept"] += len(kept)
-        total["repaired"] += repaired
-        total["without_caption"] += row["pair_id"] not in sources
+    repairs = 0
+    source = path.relative_to(folder).as_posix()
+    table = _read(path)
+    rows = table.select(TOLD).to_pylist()
+    cleaned = _cleaned(table, rows, sources, before)
+    for number, (row, (kept, victims, repaired)) in enumerate(zip(rows, cleaned, strict=True)):
+        repairs += repaired
         if victims or not kept:
-            text = {name: row[name] for name in TOLD} | {"source": source}
+            text = row | {"source": source}
             tables["excluded/turns"] += [text | victim._asdict() for victim in victims]
             dropped.update(victim.reason for victim in victims)
-        if not kept:
+        if kept:
+            chosen[row["split"]].append(number)
+            said[row["split"]].append([part for turn in kept for part in turn])
+        else:
             reasons = ", ".join(sorted({victim.reason for victim in victims}))
             tables["excluded/conversations"].append(text | {"reason": EMPTY, "detail": reasons})
-            continue
-        parts = [part for turn in kept for part in turn]
-        _count(splits[row["split"]], parts)
-        chosen[row["split"]].append(number)
-        said[row["split"]].append(parts)
     for split, numbers in chosen.items():
-        rows = table if len(numbers) == len(table) else table.take(numbers)
-        tables[f"data/{split}"] = _with_said(rows, said[split])
+        part = table if len(numbers) == len(table) else table.take(numbers)
+        tables[f"data/{split}"] = _with_said(part, said[split])
     empty = len(tables["excluded/conversations"])
-    facts: Json = {**total, "turns_excluded": dropped, "splits": {name: {**count} for name, count in splits.items()}}
-    facts["conversations_kept"] = sum(count["conversations"] for count in splits.values())
-    return dict(tables), facts | {"conversations_excluded": {EMPTY: empty} if empty else {}}
+    splits = {split: _count(parts) for split, parts in said.items()}
+    return dict(tables), {
+        "splits": splits,
+        "conversations_kept": sum(count["conversations"] for count in splits.values()),
+        "conversations_excluded": {EMPTY: empty} if empty else {},
+        "turns_kept": sum(count["turns"] for count in splits.values()),
+        "turns_excluded": dropped,
+        "repaired": repairs,
+        "without_caption": sum(row["pair_id"] not in sources for row in rows),
+    }
 
 
 def _with_said(table: pa.Table, said: list[list[str]]) -> pa.Table:
     """Rows of a set with what is said replaced: questions and answers in turn. Nothing else leaves Arrow."""
-    values = [f"{MARK}\n{part}" if n == 0 else part for parts in said for n, part in enumerate(parts)]
+    values = [part for first, *others in said for part in (f"{MARK}\n{first}", *others)]
     column = CONVERSATIONS.field("conversations").type
     turns = pa.StructArray.from_arrays([["human", "gpt"] * (len(values) // 2), values], fields=[*column.value_type])
     ends = pa.array([0, *accumulate(map(len, said))], pa.int32())
@@ -171,23 +206,22 @@ def _with_said(table: pa.Table, said: list[list[str]]) -> pa.Table:
     return pa.table({name: held.get(name, nothing) for name in CONVERSATIONS.names}).cast(CONVERSATIONS)
 
 
-def _count(counts: Counter[str], parts: list[str]) -> None:
-    """Add a conversation, its questions and answers, to the counts of its split."""
-    text = " ".join(parts)
-    counts["conversations"] += 1
-    counts["turns"] += len(parts) // 2
-    counts["words"] += len(text.split())
-    counts["characters"] += len(text) - len(parts) + 1
+def _count(said: list[list[str]]) -> Json:
+    """Of conversations, each its questions and answers, what a manifest tells of their split."""
+    parts = [*chain.from_iterable(said)]
+    words, characters = len(" ".join(parts).split()), sum(map(len, parts))
+    return {"conversations": len(said), "turns": len(parts) // 2, "words": words, "characters": characters}
 
 
 def _sources(pairs: Pairs, corpus: Path) -> Sources:
     """Captions and mentions of the figures that conversations are about."""
     wanted = set(chain.from_iterable(pairs.values()))
-    return {
-        row["pair_id"]: (row["fig_caption"] or "", row["in_text_mention"] or [])
-        for row in storage.read_rows(corpus, columns=["pair_id", "fig_caption", "in_text_mention"])
-        if row["pair_id"] in wanted
-    }
+    found: Sources = {}
+    for path in storage.tables(corpus):
+        table = _read(path, ["pair_id", "fig_caption", "in_text_mention"]).to_pydict()
+        rows = zip(table["pair_id"], table["fig_caption"], table["in_text_mention"], strict=True)
+        found |= {pair: (caption or "", mentions or []) for pair, caption, mentions in rows if pair in wanted}
+    return found
 
 
 def _read(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 
-from llavamed.instruct.clean.phrases import ON_FOREIGN, ON_LONG, Text, rules, words_of
+from llavamed.instruct.clean.phrases import ON_FOREIGN, Text, rules, words_of
 
 REPEATED = 0.28  # of an answer's runs of three words: that many are repetitions of others
 SAME = 0.5  # of an answer's words: one and the same
@@ -36,6 +36,11 @@ def find_marks(text: str) -> str:
     return match[0].strip() if match else ""
 
 
+def has_sign(word: str) -> bool:
+    """Whether a word has a sign that is in every mark."""
+    return _MARKED.search(word) is not None
+
+
 def find_language(read: Text) -> str:
     """What shows that a text is not in English, or ""."""
     plain = read.text.isascii()
@@ -49,25 +54,34 @@ def find_language(read: Text) -> str:
     return " ".join(sorted(foreign)) if outnumbered or alone or len(foreign) >= FOREIGN else ""
 
 
-def find_degenerate(question: Text, reply: Text) -> str:
-    """What is wrong with the form of a turn, or ""."""
-    answer, said, known = reply.text, reply.words, reply.known
-    asked = [word for word in question.words if word not in _ENDS]
+def find_degenerate(asked: Sequence[str], answer: str, said: Sequence[str], long: bool) -> str:
+    """What is wrong with the form of a turn, or "".
+
+    `asked`, `said`: words of the question and of the answer; `long`: there is a long one.
+    """
+    if asked and asked[0] in _ENDS:
+        asked = [word for word in asked if word not in _ENDS]
     words = [word for word in said if word not in _ENDS]
     if not asked or not words:
         return "empty"
     n = len(words)
     if (n < 5 and " ".join(words) in _empty()) or (answer.lstrip()[:1] in _OPENS and _PLACEHOLDER.fullmatch(answer)):
         return "placeholder"
-    if words[0] == asked[0] and words[: len(asked)] == asked and known <= {*asked, *_ENDS}:
+    if words[0] == asked[0] and _repeats_question(words, asked):
         return "repeats the question"
-    if n < 4 and known <= words_of("bare") | _ENDS and asked[0] in words_of("asks"):
+    if n < 4 and asked[0] in words_of("asks") and words_of("bare").issuperset(words):
         return "bare yes or no"
-    if n >= 6 and len(known) <= (1 - REPEATED) * n + 2 and _repeats(words):
+    if n >= 6 and len({*said}) <= (1 - REPEATED) * n + 2 and _repeats(words):
         return "repeats itself"
-    if (reply.lists & ON_LONG or "...." in answer) and _RUN.search(answer):
+    if (long or "...." in answer) and _RUN.search(answer):
         return "repeats itself"
     return "" if n < 5 else _cut(answer.rstrip(), said, words)
+
+
+def _repeats_question(words: list[str], asked: Sequence[str]) -> bool:
+    """Whether an answer begins with the question and has no word besides."""
+    asked = [word for word in asked if word not in _ENDS]
+    return words[: len(asked)] == asked and {*words} <= {*asked}
 
 
 def _repeats(words: list[str]) -> bool:

@@ -27,8 +27,9 @@ NEAR = 4  # words on either side of a number
 COUNTABLE = 12  # so many things can be counted in a picture
 _UNIT = r"(?:mg|µg|μg|mcg|ng|pg|kg|g|mL|ml|dL|IU|mIU|U|mmol|µmol|nM|µM|μM|mM|MBq|mCi|Gy|mSv|bpm|mmHg|HU)(?:/\w+)?\b"
 _MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
-_NEVER = re.compile(  # beside a number
-    "|".join(
+_NEVER = re.compile(  # beside a number; where no word and none of these signs begins, nothing is tried
+    r"(?=[\d×x[]|\b[A-Za-z])(?:"
+    + "|".join(
         (
             r"\b\d+(?:\.\d+)?[- ](?:year|yr|month|week|day)s?[- ](?:old|of age)\b|\b\d+ ?y/?o\b",
             r"\baged? (?:of )?(?:about )?\d+|\b\d+ years of age",
@@ -42,20 +43,24 @@ _NEVER = re.compile(  # beside a number
             r"\b(?:in|since|from|of|between|until|during|year) (?:19|20)\d\d\b(?!\s?[×x])",
         )
     )
+    + ")"
 )
 _TENS = r"(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)"
 _NAMED = re.compile(  # without a number
-    "|".join(
+    r"\b(?:"
+    + "|".join(
         (
-            r"\bet al\b|\b(?:hazard|odds) ratio|\bstatistical(?:ly significant| significance)|\b[pP][- ]values?\b",
-            r"\b(?:Dr|Prof|Professor|Mr|Mrs)\b\.? [A-Z]|\b(?:University|Hospital|Institute) of [A-Z]",
-            r"\b[A-Z][\w'-]+ (?:(?:\w+ )?Hospital|University|Medical Cent(?:er|re)|Institute|Clinic)\b",
-            r"\b" + _TENS + r"(?:[- ]\w+)?[- ]years?[- ](?:old|of age)\b",
-            r"\b(?:his|her|their) (?:twent|thirt|fort|fift|sixt|sevent|eight|ninet)ies\b",
+            r"et al\b|(?:hazard|odds) ratio|statistical(?:ly significant| significance)|[pP][- ]values?\b",
+            r"(?:Dr|Prof|Professor|Mr|Mrs)\b\.? [A-Z]|(?:University|Hospital|Institute) of [A-Z]",
+            r"[A-Z][\w'-]+ (?:(?:\w+ )?Hospital|University|Medical Cent(?:er|re)|Institute|Clinic)\b",
+            _TENS + r"(?:[- ]\w+)?[- ]years?[- ](?:old|of age)\b",
+            r"(?:his|her|their) (?:twent|thirt|fort|fift|sixt|sevent|eight|ninet)ies\b",
         )
     )
+    + ")"
 )
 _DIGIT = re.compile(r"\d")
+_WORD = re.compile(r"\w")
 _SIGNS = ".,;:!?()[]\"'’+-*"
 _NUMBER = re.compile(r"(?<![\w.,])(?<![A-Za-z]-)(\d+(?:[.,]\d+)*)(?![\w])(?=[ -]?([A-Za-zµμ%]*))")
 _MIXED = re.compile(r"[A-Za-zα-ω][\w/.-]*\d[\w/-]*")  # CD20, MCF-7
@@ -101,7 +106,8 @@ def _read_there(read: Text, said: list[str], numbers: list[int], source: str) ->
         if counted:
             stated += _number_words(read.words)
         for number, unit, before in stated:
-            if _hidden(number, unit, before) and number in _numbers_of(source):
+            there = number in source or "," in source  # else the source need not be looked through
+            if there and _hidden(number, unit, before) and number in _numbers_of(source):
                 return number
     # With a capital: if there is none but at the start, that is soon known. What has no letter is no name.
     odd = [0] if read.text[1:].islower() else [n for n, word in enumerate(said) if not word.islower()]
@@ -111,6 +117,22 @@ def _read_there(read: Text, said: list[str], numbers: list[int], source: str) ->
         if token.lower() not in english and token in source and _is_unseen(token, said, n, source):
             return token
     return _unseen(read, source) if read.lists & (ON_UNSEEN | ON_DRUGS) else ""
+
+
+def may_be_name(word: str) -> bool:
+    """Whether a word as it is written could be a name or an abbreviation that no viewer sees, by itself."""
+    token = strip(word)
+    if token.lower() in words_of("english"):
+        return False
+    if _CAPITALS.fullmatch(token) and not _INNER.fullmatch(token):
+        return token not in words_of("seen_stains")
+    name = _NAME.fullmatch(token) and token not in words_of("eponyms") and not _ORGANISM.search(token.lower())
+    return bool(name or _INNER.fullmatch(token))
+
+
+def strip(word: str) -> str:
+    """A word without the signs around it."""
+    return word.strip(_SIGNS)
 
 
 def _numbers(said: list[str], places: list[int]) -> Iterator[tuple[str, str, str]]:
@@ -178,8 +200,23 @@ def _stands(token: str, source: str) -> bool:
 
 def _is_marker(token: str, near: str) -> bool:
     """Whether an abbreviation stands beside words for genes and proteins."""
-    before, after = rules()["markers"]["before"], rules()["markers"]["after"]
-    return bool(re.search(rf"(?:{before}) ?{re.escape(token)}\b|\b{re.escape(token)}[- ](?:{after})\b", near))
+    before, after = _markers()
+    start = near.find(token)
+    while start >= 0:
+        end = start + len(token)
+        if before.search(near, 0, start) and not _WORD.match(near, end):
+            return True
+        if after.match(near, end) and not _WORD.match(near[max(0, start - 1) : start]):
+            return True
+        start = near.find(token, start + 1)
+    return False
+
+
+@cache
+def _markers() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What stands before a marker, and what behind it."""
+    words = rules()["markers"]
+    return re.compile(rf"(?:{words['before']}) ?\Z"), re.compile(rf"[- ](?:{words['after']})\b")
 
 
 def _is_name(name: str, said: list[str], n: int, source: str) -> bool:
@@ -191,7 +228,7 @@ def _is_name(name: str, said: list[str], n: int, source: str) -> bool:
     if n > 1 and said[n - 1] == "of" and said[n - 2].lower() in words_of("part_of"):
         return False
     opens = n == 0 or (len(said[n - 1]) > 2 and said[n - 1].endswith((".", "!", "?", ":")))  # not after "N."
-    return name in (_called(source) if opens else _names_of(source))
+    return f" {name}" in source and name in (_called(source) if opens else _names_of(source))
 
 
 @lru_cache(maxsize=64)

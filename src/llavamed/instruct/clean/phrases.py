@@ -6,16 +6,17 @@ A phrase is looked for only in texts that have a rare word of it: most turns nee
 import re
 from collections import defaultdict
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 FILES = ("cleaning.yaml", "words.yaml")
-_ENDS = ".!?;:%"  # words of their own
+ENDS = ".!?;:%"  # words of their own
 _BLANKS = str.maketrans(dict.fromkeys(',()[]{}<>"/\\-_=+*#&|~^`@$\n\t\r', " ") | {"’": "'"})
 _ASCII = bytes(map(ord, "".join(map(chr, range(128))).lower().translate(_BLANKS))) + bytes(range(128, 256))
-_DASHES = str.maketrans(dict.fromkeys("–—‑−“”„«»×…•", " ") | {"’": "'"})
+_ALL_BLANKS = _BLANKS | str.maketrans(dict.fromkeys("–—‑−“”„«»×…•", " "))
 _GAP = "(?: [^ .!?;:]+){0,3}?"
 _NEAR = "(?: (?!(?:in|on|of|at|by|from|within|through|with|to|for) )[^ .!?;:]+){0,3}?"
 _START = "(?:^| [.!?;:])"
@@ -52,7 +53,7 @@ class _Lists(dict[str, int]):
             self.plain.clear()
         found = (ON_DRUGS if is_drug(word) else 0) | (ON_DIGITS if _DIGIT.search(word) else 0)
         found |= ON_LONG if len(word) > _LONGEST else 0
-        for bit, words in _listed():
+        for bit, words in lists():
             found |= bit if word in words else 0
         if found:
             self[word] = found
@@ -64,13 +65,17 @@ class _Lists(dict[str, int]):
 _LISTS = _Lists()
 
 
+Pair = tuple[frozenset[str], frozenset[str]]
+Needs = tuple[frozenset[str], ...]
+
+
 class Phrase(NamedTuple):
     """A phrase of a rule; `fine` ones are taken out of a text before the rule's others are looked for."""
 
     rule: str
     fine: bool
     pattern: re.Pattern[str]
-    needs: tuple[frozenset[str], ...]  # every match has a word of each
+    needs: Needs  # every match has a word of each
 
 
 @cache
@@ -91,11 +96,9 @@ def words_of(name: str, part: str = "") -> frozenset[str]:
 
 def split(text: str) -> list[str]:
     """The words of `text` in small letters, and the ends of its sentences."""
-    if text.isascii():  # most are: small letters and blanks in one step
-        text = text.encode().translate(_ASCII).decode()
-    else:
-        text = text.lower().translate(_DASHES).translate(_BLANKS)
-    for end in _ENDS:
+    # Most are ASCII: small letters and blanks in one step.
+    text = text.encode().translate(_ASCII).decode() if text.isascii() else text.lower().translate(_ALL_BLANKS)
+    for end in ENDS:
         text = text.replace(end, f" {end} ")
     if "'" in text:
         text = f" {text} ".replace(" '", " ").replace("' ", " ")
@@ -104,7 +107,7 @@ def split(text: str) -> list[str]:
 
 def read(text: str) -> Text:
     """A text as the rules look at it."""
-    return _text(text, split(text))
+    return text_of(text, split(text))
 
 
 def read_both(first: str, second: str) -> tuple[Text, Text]:
@@ -113,10 +116,11 @@ def read_both(first: str, second: str) -> tuple[Text, Text]:
     if words.count("\0") > 1:
         return read(first), read(second)
     place = words.index("\0")
-    return _text(first, words[:place]), _text(second, words[place + 1 :])
+    return text_of(first, words[:place]), text_of(second, words[place + 1 :])
 
 
-def _text(text: str, words: list[str]) -> Text:
+def text_of(text: str, words: list[str]) -> Text:
+    """A text with its words, as `split` gives them."""
     known = set(words)
     listed, lists = known - _LISTS.plain, 0
     for word in listed:
@@ -124,8 +128,14 @@ def _text(text: str, words: list[str]) -> Text:
     return Text(text, words, known, listed, lists)
 
 
+def lists_of(word: str) -> int:
+    """The lists (ON_...) that a word is on, a bit each."""
+    return _LISTS[word]
+
+
 @cache
-def _listed() -> list[tuple[int, frozenset[str]]]:
+def lists() -> list[tuple[int, frozenset[str]]]:
+    """The bit of each list, and its words."""
     return [
         (ON_PHRASES, frozenset(_index())),
         (ON_NEVER, words_of("never")),
@@ -189,7 +199,27 @@ def _index() -> dict[str, list[Phrase]]:
     return dict(index)
 
 
-def compile_phrase(phrase: str) -> tuple[re.Pattern[str], tuple[frozenset[str], ...]]:
+@cache
+def pairs() -> dict[Pair, list[tuple[re.Pattern[str], Needs]]]:
+    """Two sets of words -> phrases of rules, of which every match has a word of the one set before one of the other.
+
+    The other is empty where it may be any word.
+    """
+    found: dict[Pair, list[tuple[re.Pattern[str], Needs]]] = defaultdict(list)
+    for own in rules()["rules"].values():
+        for line in own["phrases"].splitlines():
+            found[_pair_of(line)].append(compile_phrase(line))
+    return dict(found)
+
+
+def _pair_of(phrase: str) -> Pair:
+    """The rarest pair of a phrase, or words that are rarer."""
+    must = [_must(element) for element in phrase.split()]
+    beside = [pair for pair in pairwise(must) if all(pair)] + [(words, frozenset()) for words in must if words]
+    return min(beside, key=lambda pair: _frequency(pair[0]) * (_frequency(pair[1]) if pair[1] else 100))
+
+
+def compile_phrase(phrase: str) -> tuple[re.Pattern[str], Needs]:
     """The phrase as a pattern for words parted by one blank, and the sets of which every match has a word.
 
     The rarest set comes first.
@@ -203,15 +233,22 @@ def compile_phrase(phrase: str) -> tuple[re.Pattern[str], tuple[frozenset[str], 
             parts.append(_SPECIAL[element])
             continue
         words, patterns = _options(element)
-        optional = "?" in element
-        parts.append(f"(?: (?:{'|'.join([*map(re.escape, words), *patterns])})){'?' if optional else ''}")
-        if not optional and not patterns:
-            needs.append(frozenset(words))
+        parts.append(f"(?: (?:{'|'.join([*map(re.escape, words), *patterns])})){'?' if '?' in element else ''}")
+        if must := _must(element):
+            needs.append(must)
     if not needs:
         raise ValueError(f"phrase {phrase!r} has no word that must be there")
     return re.compile("".join(parts) + "(?= )"), tuple(
         sorted(needs, key=lambda words: (_frequency(words), sorted(words)))
     )
+
+
+def _must(element: str) -> frozenset[str]:
+    """The words of an element of which every match has one, or none."""
+    if element in _SPECIAL or "?" in element:
+        return frozenset()
+    words, patterns = _options(element)
+    return frozenset() if patterns else frozenset(words)
 
 
 def _frequency(words: frozenset[str]) -> float:

@@ -138,7 +138,7 @@ def _rows(folder: Path, split: str, pictures: bool) -> Iterator[Json]:
         with pq.ParquetFile(path) as file:
             held = [name for name in columns if name != "record" or "record" in file.schema_arrow.names]
             for batch in file.iter_batches(batch_size=storage.ROWS_IN_GROUP, columns=held):
-                yield from ({"record": None} | row for row in batch.to_pylist())
+                yield from batch.to_pylist()
 
 
 def _told(folder: Path, split: str, layout: Layout, beside: _Pictures) -> Iterator[tuple[Json, Json]]:

@@ -58,7 +58,7 @@ def as_it_was(layout: Layout, row: Json, picture: str = "", usual: str = "") -> 
     What is said stays as the row has it, if it was changed since. `picture`: the file that is written beside it;
     `usual`: what its picture is called, where the record did not say.
     """
-    held = json.loads(row["record"]) if row["record"] else {}
+    held = json.loads(row.get("record") or "{}")
     name = picture or held.get("image") or usual
     if held.get("layout") != layout.name:
         return layout.write(row, name, {})
@@ -73,7 +73,7 @@ def as_it_was(layout: Layout, row: Json, picture: str = "", usual: str = "") -> 
 
 def list_of(row: Json) -> str:
     """The list of its file that the record of a row stood in, by name."""
-    found: str = json.loads(row["record"] or "{}").get("list", "")
+    found: str = json.loads(row.get("record") or "{}").get("list", "")
     return found
 
 

@@ -107,19 +107,41 @@ def test_a_check_that_finds_something_ends_with_1(tmp_path):
     assert call("benchmark", "check", tmp_path / "questions.csv", "--allow-missing").returncode == 0
 
 
-def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (
+            "OSError(errno.ENOSPC, 'No space left on device', 'corpus/data')",
+            2,
+            "error: corpus/data: No space left on device: free some space and run the same command again\n",
+        ),
+        (
+            "NotADirectoryError(errno.ENOTDIR, 'Not a directory', 'file/corpus')",
+            2,
+            "error: file/corpus: Not a directory: name another path and run the same command again\n",
+        ),
+        ("KeyboardInterrupt", 130, "stopped: run the same command again to go on\n"),
+    ],
+)
+def test_what_ends_a_step_is_one_line(raised, code, line):
     script = (
         "import errno, sys, llavamed.verify as a\n"
-        "def full(*_, **__): raise OSError(errno.ENOSPC, 'No space left on device', 'corpus/data')\n"
-        "a.verify = full\n"
+        f"def ended(*_, **__): raise {raised}\n"
+        "a.verify = ended\n"
         "sys.argv = ['llavamed', 'verify', 'corpus']\n"
         "from llavamed.cli import main; main()"
     )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert said.returncode == 2
-    assert said.stderr == (
-        "error: corpus/data: No space left on device: free some space and run the same command again\n"
-    )
+    assert (said.returncode, said.stderr.lstrip("\n")) == (code, line)
+
+
+def test_a_hash_and_a_list_are_whole_where_they_are_not_seen(capsys):
+    from llavamed.cli.options import show
+
+    show({"hash": "a" * 64, "files": ["report.html", "report.md"], "not_stated": [], "counts": {"figures": 3}}, False)
+    assert capsys.readouterr().out.splitlines() == [
+        "hash        " + "a" * 64, "files       report.html, report.md", "not stated  none", "counts      figures 3",
+    ]  # fmt: skip
 
 
 def test_json_is_the_only_thing_on_stdout(tmp_path):

@@ -36,6 +36,12 @@ for name, group in {
     app.add_typer(group, name=name)
 for command in (train, chat, verify, trace, impact, run):
     app.command()(command)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+REMEDIES = dict.fromkeys(FULL, "free some space")
+REMEDIES |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "check the folder's permissions")
+REMEDIES |= dict.fromkeys(
+    (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG), "name another path"
+)
 
 
 def main() -> None:
@@ -46,13 +52,14 @@ def main() -> None:
         _fail(str(error))
     except (Failed, Unfinished) as error:
         _fail(str(error), 1)
-    except KeyboardInterrupt:
-        print("stopped: run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # what typer makes of Ctrl-C
+            print("stopped: run the same command again to go on", file=sys.stderr)
+        raise
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+        remedy = REMEDIES.get(error.errno or 0)
+        if not remedy:
             raise
-        remedy = "check the folder's permissions" if error.errno in (errno.EACCES, errno.EROFS) else "free some space"
         _fail(f"{error.filename or 'write'}: {error.strerror}: {remedy} and run the same command again")
 
 

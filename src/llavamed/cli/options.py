@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,20 +31,30 @@ def show(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
         return
+    rows = {key.replace("_", " "): _outer(value) for key, value in result.items()}
+    if not sys.stdout.isatty():  # a line each, whole, for those who search or copy
+        width = max(map(len, rows), default=0)
+        print("\n".join(f"{key:{width}}  {value}" for key, value in rows.items()))
+        return
     from rich.console import Console
     from rich.table import Table
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column()
     table.add_column(overflow="fold")  # a hash is shown whole
-    for key, value in result.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{k} {_short(v)}" for k, v in value.items()) or "none"
-        table.add_row(key.replace("_", " "), _short(value))
-    Console().print(table)
+    for row in rows.items():
+        table.add_row(*row)
+    Console(markup=False).print(table)
+
+
+def _outer(value: Any) -> str:
+    text = _short(value)
+    return text[1:-1] if isinstance(value, dict) and value else text
 
 
 def _short(value: Any) -> str:
     if isinstance(value, dict):
         return "(" + ", ".join(f"{k} {_short(v)}" for k, v in value.items()) + ")" if value else "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_short, value)) or "none"
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if type(value) is int else str(value)

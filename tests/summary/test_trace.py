@@ -75,7 +75,7 @@ def test_versions_of_an_article_stand_apart_and_each_has_its_credit(tmp_path):
         ("PMC7", "1", 2), ("PMC7", "2", 2), ("PMC1009", None, 1)
     ]  # fmt: skip
     assert table[0]["credit"] == (
-        '“A "small" nodule”. Small Tests (2015). Press. doi:10.1000/1, PMC7, version 1. '
+        '“A "small" nodule”. Small Tests (2015). Press. https://doi.org/10.1000/1, PMC7, version 1. '
         "Licence: CC-BY-NC-4.0, https://creativecommons.org/licenses/by-nc/4.0/."
     )
     said = (tmp_path / "out" / "attribution.txt").read_text()

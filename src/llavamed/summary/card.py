@@ -41,7 +41,6 @@ def _said(model: Path, manifest: Json, data: Sequence[Path]) -> list[str]:
 def _statements(facts: Facts) -> Iterator[Part | None]:
     yield from (content.image_size(facts), content.text_size(facts), content.text_content(facts), content.kinds(facts))
     yield named("Copyright", part) if (part := origins.copyrighted(facts)) else None
-    seen = [origins.large_sources(facts), origins.small_sources(facts), origins.own_sources(facts)]
-    yield from [part for part in seen if part and part.tables] or (origins.acquired(facts),)
+    yield from origins.sources(facts)
     yield named("Written by AI", part) if (part := origins.synthetic(facts)) else None
     yield origins.removed(facts, *origins.REMOVED)

@@ -72,7 +72,8 @@ def _bucket(source: dict[str, Any]) -> str:
 def sources(facts: Facts) -> list[Part | None]:
     """Each source that was seen in training, else where articles were fetched from; and text of nobody else's."""
     seen = [large_sources(facts), small_sources(facts), own_sources(facts)]
-    return [*seen, own_text(facts)] if any(seen) else [acquired(facts)]
+    listed = [part for part in seen if part and part.tables]
+    return [*listed, own_text(facts)] if listed else [acquired(facts)]
 
 
 def all_public(facts: Facts, what: str) -> Part | None:
@@ -351,7 +352,7 @@ def own_text(facts: Facts) -> Part | None:
         return None
     return computed(
         "Text: titles, captions and sentences of the built-in articles, in English, written for llavamed around the "
-        "pictures of the packages in 2.1, and free of rights (CC0 1.0).",
+        "packages' pictures, and free of rights (CC0 1.0).",
         fact,
     )
 

@@ -192,7 +192,7 @@ def _notes(facts: Facts) -> list[str]:
         )
     unknown = facts.get("unknown")
     if unknown and unknown.value:
-        notes.append(f"{len(unknown.value)} facts are not known; what they are and why stands at the end.")
+        notes.append(f"Facts that are not known: {len(unknown.value)}; what they are and why stands at the end.")
     if "base" in facts:
         notes.append(UNKNOWN_BASE if parts_of(facts) else RANDOM_BASE)
     return notes

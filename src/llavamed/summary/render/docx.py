@@ -6,6 +6,7 @@ pixel, stretched, with its share as text alternative.
 
 import re
 import zlib
+from collections.abc import Iterable
 from io import BytesIO
 from itertools import chain
 from struct import pack
@@ -93,13 +94,17 @@ def _put(package: ZipFile, name: str, data: bytes) -> None:
 def _widths(table: Table) -> list[int]:
     """Widths of the columns, in twentieths of a point, by the words in them; their sum is WIDTH."""
     columns = list(zip(table.header, *table.rows, strict=True))
-    weights = [_longest_word(cells) + sum(min(len(cell), 200) for cell in cells) ** 0.5 for cells in columns]
+    whole = words.numeric(table)  # "3,839 (18.5 %)" stays on one line
+    longest = [_longest((cell,) if n in whole else cell.split() for cell in cells) for n, cells in enumerate(columns)]
+    weights = [
+        most + sum(min(len(cell), 200) for cell in cells) ** 0.5 for most, cells in zip(longest, columns, strict=True)
+    ]
     widths = [int(WIDTH * weight / sum(weights)) for weight in weights]
     return [*widths[:-1], WIDTH - sum(widths[:-1])]
 
 
-def _longest_word(cells: tuple[str, ...]) -> int:
-    return max(min(len(word), 20) for word in chain(["-" * 4], *(cell.split() for cell in cells)))
+def _longest(cells: Iterable[Iterable[str]]) -> int:
+    return max(min(len(word), 24) for word in chain(["-" * 4], *cells))
 
 
 def _bars(chart: Chart) -> list[Bar]:

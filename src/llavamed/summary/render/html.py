@@ -9,6 +9,7 @@ from llavamed.summary.document import Chart, Document, Field, Table
 from llavamed.summary.render import words
 
 TEMPLATE = "summary.html"
+_HASH = re.compile(r"\b([0-9a-f]{64})\b")
 
 
 def page(document: Document) -> str:
@@ -59,8 +60,15 @@ def _read(sources: tuple[str, ...]) -> Markup:
 
 
 def linked(text: str) -> Markup:
-    """`text` on one line, with its addresses as links."""
+    """`text` on one line, with its addresses as links and whole hashes as code."""
     return Markup("").join(
-        Markup('<a href="{}" rel="noreferrer">{}</a>').format(piece.link, piece.words) if piece.link else piece.words
+        Markup('<a href="{}" rel="noreferrer">{}</a>').format(piece.link, piece.words)
+        if piece.link
+        else _marked(piece.words)
         for piece in words.pieces(text)
     )
+
+
+def _marked(text: str) -> Markup:
+    parts = _HASH.split(text)  # every other one is a hash
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))

@@ -174,6 +174,39 @@ def test_another_base_is_refused(tmp_path):
     assert not (tmp_path / "again").exists() and not (tmp_path / "delta2").exists()
 
 
+@pytest.mark.parametrize(
+    ("of_base", "says"),
+    [
+        ({"model.layers.0.weight": ("F16", (3, 6))}, r"weight is F16 \[4, 6\], and in .* is F16 \[3, 6\]"),
+        ({"model.layers.0.weight": ("I16", (4, 6))}, r"is I16 \[4, 6\]"),
+        ({"model.layers.0.bias": ("F16", (4,))}, r"layers\.0\.weight is .* there is no such tensor"),
+        ({"model.embed_tokens.weight": ("F16", (10, 5)), "model.layers.0.weight": ("F16", (4, 6))}, r"\[10, 5\]"),
+        ({"model.embed_tokens.weight": ("F16", (10, 6)), "h.0.weight": ("F16", (4, 6))}, r"none of its layers \(h\)"),
+    ],
+)
+def test_no_delta_of_a_wrong_base(tmp_path, of_base, says):
+    """It would hold what is the true base's whole, and pass it on."""
+    base, target = checkpoint(tmp_path / "base", of_base), checkpoint(tmp_path / "target", GROWN, seed=1)
+    with pytest.raises(
+        InputError, match=rf"base is no base of .*target: .*{says}.*: name the model that it was trained"
+    ):
+        make(base, target, tmp_path / "delta")
+    assert not (tmp_path / "delta").exists()
+
+
+def test_what_only_one_of_them_has(tmp_path):
+    """A vision tower with layers of its own, and what follows from the shape, are no sign of another base."""
+    base = BASE | {
+        "model.layers.0.self_attn.rotary_emb.inv_freq": ("F32", (2,)),
+        "model.layers.1.weight": ("F16", (4, 6)),
+    }
+    target = GROWN | {"vision_tower.encoder.layers.0.weight": ("F16", (2, 2))}
+    target["language_model.model.layers.1.self_attn.rotary_emb.inv_freq"] = ("F32", (2,))
+    checkpoint(tmp_path / "base", base)
+    made = make(tmp_path / "base", checkpoint(tmp_path / "target", target, seed=1), tmp_path / "delta")
+    assert (made["tensors"], made["whole"]) == (5, 3)
+
+
 def test_a_changed_delta_is_refused(tmp_path):
     base = checkpoint(tmp_path / "base", BASE)
     make(base, checkpoint(tmp_path / "target", GROWN, seed=1), tmp_path / "delta")

@@ -7,6 +7,7 @@ delta's type, where a vocabulary grew only the base's rows; they can be applied,
 
 import hashlib
 import json
+import re
 import resource
 import shutil
 import sys
@@ -19,6 +20,7 @@ from llavamed.errors import InputError
 from llavamed.model import words
 from llavamed.model.pieces import Done, Pair, each_file, fits, header, write
 from llavamed.model.tensors import INDEX, SIZES, SUFFIX, Tensor, read_header, tensors_of, weight_files
+from llavamed.model.towers import without_buffers
 from llavamed.storage import Json
 
 ABOUT = "delta.json"
@@ -28,6 +30,7 @@ _TERMS = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
 _WEIGHTS = (SUFFIX, ".bin", ".pt", ".pth")
 # What names begin with in a LLaVA model, and in the language model alone; the output head may be the embedding.
 _PREFIXES = (("", ""), ("language_model.", ""), ("model.language_model.", "model."))
+_LAYER = re.compile(r"(.+?)\.\d+\.")
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 MANIFEST = "manifest.json"
 # Of the target's manifest, which hold of what is applied too: it is the same content.
@@ -56,8 +59,8 @@ def make(base: Path, target: Path, folder: Path, *, force: bool = False) -> Json
     Returns `{tensors, whole, bytes, seconds, peak_rss_bytes, artifact, hash}`; `whole`: tensors that the base has not.
 
     Raises:
-        InputError: a checkpoint cannot be read, or they have no tensor in common; the target is not in safetensors;
-            what `artifact.start` refuses.
+        InputError: a checkpoint cannot be read; `base` is none of the target's, by names and shapes; the target is
+            not in safetensors; what `artifact.start` refuses.
     """
     begun = time.monotonic()
     wanted, files = tensors_of(target), weight_files(target)
@@ -188,31 +191,60 @@ def _start(
 
 
 def _paired(tensors: Mapping[str, Tensor], base: Path, all_must_fit: bool = False) -> dict[str, Pair]:
-    """Each tensor with that of the base by the same name, if there is one and it fits."""
+    """Each tensor with that of the base by the same name, if there is one and it fits.
+
+    A delta must not pass on what is the base's. So where base and target have a stack of layers by one name, each of
+    its tensors must have its like; elsewhere rows may have been added (embedding, head) or tensors (projector).
+
+    Raises:
+        InputError: `base` cannot be read, or is no base of these tensors.
+    """
     known = tensors_of(base)
+    stacks = {_stack(name) for name in known} - {""}
     try:
         tied = json.loads((base / "config.json").read_text())["tie_word_embeddings"] is True
     except (OSError, ValueError, KeyError, TypeError):
         tied = False
     if tied and _EMBEDDING in known:
         known.setdefault(_HEAD, known[_EMBEDDING])
-    pairs = {}
+    pairs, shared = {}, set()
     for name, tensor in tensors.items():
-        alone = (to + name.removeprefix(prefix) for prefix, to in _PREFIXES if name.startswith(prefix))
+        alone = [to + name.removeprefix(prefix) for prefix, to in _PREFIXES if name.startswith(prefix)]
         like = next((known[other] for other in alone if other in known), None)
-        if like and not fits(tensor, like):
-            if all_must_fit:
-                raise InputError(
-                    f"{like.file}: {like.name} is {like.dtype} {list(like.shape)}, and the delta's {tensor.dtype} "
-                    f"{list(tensor.shape)}: name the base it was made from"
-                )
-            like = None
-        pairs[name] = Pair(tensor, like)
+        own = {_stack(other) for other in alone} & stacks
+        shared |= own
+        if not _may_be(tensor, like, in_layer=bool(own), must_fit=all_must_fit):
+            theirs = f"{like.name} is {like.dtype} {list(like.shape)}" if like else "there is no such tensor"
+            raise _no_base(base, tensor, f"{name} is {tensor.dtype} {list(tensor.shape)}, and in {base} {theirs}")
+        pairs[name] = Pair(tensor, like if like and fits(tensor, like) else None)
     if not any(pair.base for pair in pairs.values()):
-        raise InputError(
-            f"{base} has no tensor like one of {next(iter(tensors.values())).file.parent}: name another base"
-        )
+        raise _no_base(base, next(iter(tensors.values())), "it has no tensor like one of it")
+    if stacks and not shared:
+        raise _no_base(base, next(iter(tensors.values())), f"none of its layers ({min(stacks)}) is one of it")
     return pairs
+
+
+def _stack(name: str) -> str:
+    """Of a tensor in a numbered layer, what stands before the number; else empty."""
+    found = _LAYER.match(name)
+    return found[1] if found else ""
+
+
+def _may_be(tensor: Tensor, like: Tensor | None, *, in_layer: bool, must_fit: bool) -> bool:
+    """Whether `like` can be what `tensor` was trained from. `in_layer`: of a stack that both have."""
+    if like is None:
+        return not in_layer or not without_buffers({tensor.name: tensor})
+    if in_layer:
+        return tensor.shape == like.shape and fits(tensor, like)
+    rows = len(tensor.shape) == len(like.shape) and tensor.shape[1:] == like.shape[1:]
+    return rows and (not must_fit or fits(tensor, like))
+
+
+def _no_base(base: Path, tensor: Tensor, why: str) -> InputError:
+    return InputError(
+        f"{base} is no base of {tensor.file.parent}: {why}: name the model that it was trained from, or the language "
+        "model in that"
+    )
 
 
 def _named(tensors: Mapping[str, Tensor], base: Path, delta: Path, about: Json) -> dict[str, Pair]:

@@ -170,3 +170,37 @@ def test_sums_do_not_depend_on_order(left, right):
     assert artifact.add(left, right) == artifact.add(right, left)
     assert sum(artifact.add(left, right).values()) == sum(left.values()) + sum(right.values())
     assert artifact.add({"n": left}, {"n": right}) == {"n": artifact.add(left, right)}
+
+
+def test_a_folder_that_is_no_such_artifact_is_told_by_its_remedy(tmp_path):
+    """A run names the folder in it, an interrupted step its command, another kind what makes the right one."""
+    run = tmp_path / "run"
+    for name, kind in {"assistant": "model", "corpus": "corpus"}.items():
+        artifact.publish(artifact.start(run / name, kind, {}), counts={})
+    for kinds, says in {
+        ("model",): f"{run} is a run: name {run}/assistant",
+        ("corpus",): f"{run} is a run: name {run}/corpus",
+        ("conversations",): "no manifest.json.*: make one with `llavamed instruct generate`",
+        (): f"{run} is a run: name {run}/corpus, or another",
+    }.items():
+        with pytest.raises(InputError, match=says):
+            artifact.require(run, *kinds) if kinds else artifact.read_manifest(run)
+    with pytest.raises(InputError, match="kind model; this step reads corpus: make one with `llavamed corpus build`"):
+        artifact.require(run / "assistant", "corpus")
+    artifact.pause(artifact.start(tmp_path / "cut", "model", {}))
+    with pytest.raises(InputError, match=r"cut is not finished: .* interrupted: start the same command again"):
+        artifact.require(tmp_path / "cut", "model")
+
+
+def test_commands_that_take_any_model_tell_a_run(tmp_path):
+    from llavamed.evaluate.models import fingerprint
+    from llavamed.model.inspect import describe
+    from llavamed.model.tensors import tensors_of
+
+    artifact.publish(artifact.start(tmp_path / "assistant", "model", {}), counts={})
+    artifact.publish(artifact.start(tmp_path / "set", "conversations", {}), counts={})
+    for read in (fingerprint, describe, tensors_of):
+        with pytest.raises(InputError, match=r"is a run: name .*/assistant"):
+            read(tmp_path)
+        with pytest.raises(InputError, match="of kind conversations; this step reads model"):
+            read(tmp_path / "set")

@@ -27,6 +27,7 @@ from llavamed.manifest import canonical, describe, seal
 from llavamed.manifest import content_hash as content_hash
 from llavamed.manifest import parent as parent
 from llavamed.manifest import read_manifest as read_manifest
+from llavamed.manifest import refuse_other as refuse_other
 from llavamed.manifest import require as require
 from llavamed.storage import (
     PART,

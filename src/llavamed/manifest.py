@@ -2,15 +2,27 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from llavamed.errors import InputError
 from llavamed.storage import Json, sha256_file
 
+_MADE_BY = {  # kind -> commands
+    "articles": ("corpus fetch",),
+    "corpus": ("corpus build",),
+    "conversations": ("instruct generate",),
+    "model": ("train", "model build", "model import"),
+    "delta": ("delta make",),
+    "scores": ("evaluate vqa", "evaluate score"),
+    "judgements": ("evaluate chat",),
+}
+_IN_RUN = {"model": "assistant"}  # of a run, where the folder is not called by its kind
 
-def read_manifest(folder: Path) -> Json:
-    """The manifest of a finished artifact.
+
+def read_manifest(folder: Path, *kinds: str) -> Json:
+    """The manifest of a finished artifact. `kinds`: which are wanted, for the message where there is none.
 
     Raises:
         InputError: there is none, or it cannot be read.
@@ -19,7 +31,8 @@ def read_manifest(folder: Path) -> Json:
     if not folder.is_dir():
         raise InputError(f"{folder} does not exist: name the folder of a finished step")
     if not path.exists():
-        raise InputError(f"{folder} is no finished llavamed artifact (no manifest.json): run the step that writes it")
+        refuse_other(folder, *kinds)
+        raise InputError(f"{folder} is no finished llavamed artifact (no manifest.json): {_remedy(kinds)}")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -35,10 +48,31 @@ def require(folder: Path, *kinds: str) -> Json:
     Raises:
         InputError: it is something else.
     """
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, *kinds)
     if manifest["kind"] not in kinds:
-        raise InputError(f"{folder} is of kind {manifest['kind']}; this step reads {' or '.join(kinds)}")
+        wanted = f"{' or '.join(kinds)}: {_remedy(kinds)}"
+        raise InputError(f"{folder} is of kind {manifest['kind']}; this step reads {wanted}")
     return manifest
+
+
+def refuse_other(folder: Path, *kinds: str) -> None:
+    """For a folder that need not be ours. Raises InputError: it is of another kind, not finished, or a run."""
+    if (folder / "manifest.json").exists():
+        require(folder, *kinds)
+        return
+    if (folder / ".job").is_dir():
+        raise InputError(
+            f"{folder} is not finished: its step is at work or was interrupted: start the same command again"
+        )
+    for kind in kinds or _MADE_BY:
+        step = folder / _IN_RUN.get(kind, kind)
+        if (step / "manifest.json").exists():
+            raise InputError(f"{folder} is a run: name {step}" + ("" if kinds else ", or another folder in it"))
+
+
+def _remedy(kinds: Sequence[str]) -> str:
+    commands = [f"`llavamed {command}`" for kind in kinds for command in _MADE_BY.get(kind, ())]
+    return f"make one with {' or '.join(commands)}" if commands else "run the step that writes it"
 
 
 def parent(folder: Path) -> Json:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from llavamed.console import console
 from llavamed.errors import InputError
+from llavamed.manifest import refuse_other
 from llavamed.model import towers
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def fingerprint(folder: Path) -> str:
     Raises:
         InputError: `folder` holds none.
     """
+    refuse_other(folder, "model")
     _read(folder / "config.json")
     lines = []
     for path in sorted(folder.iterdir()):

@@ -160,10 +160,10 @@ def _quiet() -> Iterator[None]:
 
 def _check_files(folder: Path) -> None:
     """Compare with the manifest, where the checkpoint has one."""
+    artifact.refuse_other(folder, "model")
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} holds no checkpoint (no config.json): name the folder of a model")
     if (folder / "manifest.json").exists():
-        artifact.require(folder, "model")
         problems = rehash(folder)
         if problems:
             raise InputError(f"{folder}/{problems[0]['path']}: {problems[0]['what']} since it was published: "

@@ -29,6 +29,7 @@ def describe(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: no LLaVA checkpoint.
     """
+    artifact.refuse_other(folder, "model")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llavamed.errors import InputError
+from llavamed.manifest import refuse_other
 
 SUFFIX = ".safetensors"
 INDEX = "model.safetensors.index.json"
@@ -187,6 +188,7 @@ def weight_files(folder: Path) -> list[Path]:
                     raise InputError(f"{index} names {name}, which is not there: get it, or remove the index")
         if paths:
             return paths
+    refuse_other(folder, "model", "delta")
     raise InputError(f"{folder} holds neither safetensors nor .bin files: name the folder of a checkpoint")
 
 

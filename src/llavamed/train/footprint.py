@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llavamed.errors import InputError
+from llavamed.manifest import refuse_other
 
 LARGE = 32 * 2**20  # bytes: what is smaller, the C library keeps for the next of its like when it is freed (mallopt(3))
 
@@ -29,6 +30,7 @@ def configuration(folder: Path) -> Any:
     path = folder / "config.json"
     if not folder.is_dir():
         raise InputError(f"{folder} does not exist: name the folder of a model")
+    refuse_other(folder, "model")
     try:
         kind = json.loads(path.read_text(encoding="utf-8")).get("model_type")
     except (OSError, ValueError, AttributeError) as error:

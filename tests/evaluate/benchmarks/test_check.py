@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from llavamed import console
 from llavamed.errors import InputError
 from llavamed.evaluate.benchmarks.check import check, table
+from llavamed.evaluate.benchmarks.convert import convert
 from llavamed.evaluate.benchmarks.known import BENCHMARKS, Split, listed, text_hash, version_of
 from small_benchmarks import asked, write
 
@@ -68,6 +70,24 @@ def test_ids_questions_and_records_that_are_not_right(own):
     assert found["problems"][0]["examples"] == ["test.json#3 (no_question)"]
     assert found["problems"][1]["examples"] == ["1"]
     assert found["splits"]["test"]["questions"] == 2
+
+
+def test_a_table_without_a_column_of_answers(own, tmp_path):
+    """Told once, with what it has; not as a problem of every record."""
+    path = own / "q2.csv"
+    path.write_text("image,Question\na.png,Is it round?\n")
+    says = r"the first line of .*q2\.csv has no column `answer`, but image, Question: name .* answer, reference, label"
+    for call in (lambda: check(path), lambda: convert(path, tmp_path / "made")):
+        with pytest.raises(InputError, match=says):
+            call()
+    path.write_text("image,Question,Reference\na.png,Is it round?,yes\n")
+    assert check(path)["ok"]
+
+
+def test_progress_while_pictures_are_looked_at(own, monkeypatch):
+    monkeypatch.setattr(console, "console", Console(file=io.StringIO(), width=80))
+    check(own)
+    assert "looking at pictures 5/5" in console.console.file.getvalue()
 
 
 def test_another_language_is_told(own):
@@ -136,6 +156,6 @@ def test_slake(data):
 
 def test_the_table_names_what_is_wrong(own):
     (own / "c.png").unlink()
-    console = Console(width=80, file=io.StringIO())
-    console.print(table(check(own)))
-    assert "problem: test: 1 of 1 pictures are missing" in console.file.getvalue()
+    shown = Console(width=80, file=io.StringIO())
+    shown.print(table(check(own)))
+    assert "problem: test: 1 of 1 pictures are missing" in shown.file.getvalue()

@@ -1,21 +1,22 @@
 """What is in a set of questions: sizes, its published version, what is missing, what test and training share."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from llavamed.console import console
+from llavamed.console import progress
 from llavamed.corpus.problem import Problem
 from llavamed.corpus.schema import SPLITS
 from llavamed.errors import InputError
 from llavamed.evaluate import rows
 from llavamed.evaluate.benchmarks.known import BENCHMARKS, Benchmark, Split, Version, text_hash, version_of
-from llavamed.evaluate.benchmarks.read import AGAIN, Record, files, language_of, records
+from llavamed.evaluate.benchmarks.read import AGAIN, Record, files, language_of, records, require_answers
 from llavamed.evaluate.looks import Look, alike, look
 from llavamed.evaluate.metrics import CLOSED, OPEN
 from llavamed.evaluate.questions import Question, of_record
@@ -64,10 +65,11 @@ def check(
     """Look at every record and picture of a set; see `judge` for what is told.
 
     Raises:
-        InputError: `source` holds no questions, or a file of it cannot be read.
+        InputError: `source` holds no questions or has no column of answers, or a file of it cannot be read.
     """
     key, language = layout(source), language_of(source, language)
-    parts = read(records(source, language=language, images=images))
+    require_answers(source)
+    parts = read(partial(records, source, language=language, images=images))
     if not parts:
         raise InputError(f"{source} holds no question in the language {language}: name another --language")
     allowed = {kind for kind, on in (("missing", allow_missing), ("overlap", allow_overlap)) if on}
@@ -109,26 +111,30 @@ def judge(parts: dict[str, Part], key: str, language: str, allowed: set[str]) ->
     }
 
 
-def read(found: Iterable[Record]) -> dict[str, Part]:
-    """The splits of a set, every picture looked at once."""
+def read(found: Callable[[], Iterable[Record]]) -> dict[str, Part]:
+    """The splits of a set, every picture looked at once. `found`: gives the records; they are counted first."""
     parts: dict[str, Part] = {}
     looks: dict[object, Look | Problem] = {}
-    console.print("looking at pictures", highlight=False)
-    for record in found:
-        part = parts.setdefault(record.split, Part())
-        if record.problem and record.problem.reason != "path_outside":
-            part.broken.append(f"{record.where} ({record.problem.reason})")
-        if not record.question:
-            continue
-        if AGAIN in record.id:
-            part.repeated_ids.append(record.id.partition(AGAIN)[0])
-        part.questions.append(of_record(record, b""))
-        if record.picture not in part.pictures:
-            place = record.file or record.picture
-            if place not in looks:
-                looks[place] = _look(record)
-            part.pictures[record.picture] = looks[place]
+    with progress("looking at pictures", sum(1 for _ in found()), "questions") as advance:
+        for record in found():
+            _take(record, parts.setdefault(record.split, Part()), looks)
+            advance()
     return {name: parts[name] for name in SPLITS if name in parts}
+
+
+def _take(record: Record, part: Part, looks: dict[object, Look | Problem]) -> None:
+    if record.problem and record.problem.reason != "path_outside":
+        part.broken.append(f"{record.where} ({record.problem.reason})")
+    if not record.question:
+        return
+    if AGAIN in record.id:
+        part.repeated_ids.append(record.id.partition(AGAIN)[0])
+    part.questions.append(of_record(record, b""))
+    if record.picture not in part.pictures:
+        place = record.file or record.picture
+        if place not in looks:
+            looks[place] = _look(record)
+        part.pictures[record.picture] = looks[place]
 
 
 def _look(record: Record) -> Look | Problem:

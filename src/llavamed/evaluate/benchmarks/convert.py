@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from llavamed.corpus.schema import with_features
 from llavamed.errors import InputError
 from llavamed.evaluate.benchmarks.check import Part, judge, layout, read
 from llavamed.evaluate.benchmarks.known import BENCHMARKS
-from llavamed.evaluate.benchmarks.read import Record, files, records
+from llavamed.evaluate.benchmarks.read import Record, files, records, require_answers
 from llavamed.evaluate.questions import of_record
 from llavamed.instruct.schema import CONVERSATIONS
 from llavamed.storage import Json
@@ -45,16 +46,17 @@ def convert(
     The artifact is of kind conversations; `question_id` is the benchmark's own. `problems`: see `check.judge`.
 
     Raises:
-        InputError: `source` holds no questions; pictures are missing or broken and not `allow_missing`; or what
-            `artifact.start` refuses.
+        InputError: `source` holds no questions or has no column of answers; pictures are missing or broken and not
+            `allow_missing`; or what `artifact.start` refuses.
     """
     key = layout(source)
+    require_answers(source)
     name = key or file_name(source.stem)
     inputs = _fingerprints(source, language, images)
     job = artifact.start(folder, "conversations", {"set": name, "language": language}, inputs=inputs, force=force)
     if job.manifest is None:
         try:
-            parts = read(records(source, language=language, images=images))
+            parts = read(partial(records, source, language=language, images=images))
             _refuse_lost(source, parts, allow_missing)
         except InputError:
             artifact.abandon(job)

@@ -54,6 +54,7 @@ _SAYS = {
     "pres": "presence",
     "abd": "abdomen",
 }
+_WITH_COLUMNS = (".csv", ".tsv", ".parquet")  # the same in every row
 AGAIN = "~"  # 7~2: the second record with the id 7
 Find = Callable[[str], Path | None]
 _DEPTH = 2  # folders below the one named
@@ -166,6 +167,18 @@ def files(source: Path) -> list[tuple[Path, str]]:
                 return _apart(source, found)
         level = [path for path in here if path.is_dir() and not path.is_symlink()][:_MOST]
     raise InputError(f"{source} holds no questions: name {WHAT}")
+
+
+def require_answers(source: Path) -> None:
+    """Raises InputError: a table of `source` with columns has none for the answers."""
+    for path, _ in files(source):
+        first = next(iter(rows.read(path)), None) if path.suffix.lower() in _WITH_COLUMNS else None
+        if isinstance(first, dict) and not _lower(first).keys() & {*NAMES["answer"], *_TURNS}:
+            where = "" if path.suffix.lower() == ".parquet" else "the first line of "
+            raise InputError(
+                f"{where}{path} has no column `answer`, but {', '.join(map(str, first))}: name that of the answers one "
+                f"of {', '.join(NAMES['answer'])}"
+            )
 
 
 def _apart(source: Path, found: list[Path]) -> list[tuple[Path, str]]:

@@ -13,7 +13,8 @@ from llavamed.corpus.images import phash, picture
 from llavamed.evaluate.benchmarks.convert import convert
 from llavamed.evaluate.contamination import beside, contamination, sentences
 from llavamed.evaluate.questions import questions_of
-from llavamed.evaluate.score import score, table
+from llavamed.evaluate.score import score
+from llavamed.evaluate.tables import table
 from llavamed.evaluate.vqa import evaluate
 from llavamed.summary.facts import gather
 from llavamed.train.loop import train

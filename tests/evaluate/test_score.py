@@ -12,7 +12,8 @@ from llavamed import artifact, storage
 from llavamed.cli import app
 from llavamed.errors import InputError
 from llavamed.evaluate.questions import questions_of
-from llavamed.evaluate.score import SIDE, compared, hash_of, score, scores, table
+from llavamed.evaluate.score import SIDE, hash_of, score, scores
+from llavamed.evaluate.tables import compared, table
 from llavamed.verify import rehash
 
 HEAD = "id,image,question,answer,answer_type,question_type,organ"
@@ -209,6 +210,24 @@ def test_tables_for_the_terminal(benchmark, tmp_path):
     assert "1 open and 3 closed questions (of 5 asked for) on 3 images" in text
     assert "chest" in text and "McNemar p = 1" in text
     assert "1 questions without an answer" in text
+
+
+@pytest.mark.parametrize("width", [80, 50])
+def test_no_word_of_a_table_is_cropped(conversations, tmp_path, width):
+    path = answers(tmp_path / "a.jsonl", {question.id: question.reference for question in questions_of(conversations)})
+    result = score(path, conversations, against=path, blank=path, shuffled=path)
+
+    def lines(width):
+        console = Console(width=width, file=StringIO())
+        console.print(table(result), compared(result))
+        return console.file.getvalue().splitlines()
+
+    narrow, wide = lines(width), lines(300)
+    assert max(map(len, narrow)) <= width
+    assert sorted("".join(narrow).replace("─", "").replace(" ", "")) == sorted(
+        "".join(wide).replace("─", "").replace(" ", "")
+    )
+    assert width < 80 or narrow[1].split()[-3:] == ["majority", "random", "neighbour"]
 
 
 def test_command(benchmark, tmp_path):

@@ -177,6 +177,6 @@ def _print(result: dict[str, Any], as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from llavamed.evaluate.score import compared, table
+    from llavamed.evaluate.tables import compared, table
 
     Console().print(table(result), compared(result) or "")

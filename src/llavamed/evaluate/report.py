@@ -19,7 +19,8 @@ from llavamed.evaluate import published, relative
 from llavamed.evaluate.closed import asserted
 from llavamed.evaluate.metrics import CLOSED, OPEN, Interval, Item, difference, mcnemar
 from llavamed.evaluate.predictions import PROBLEMS
-from llavamed.evaluate.score import CONTROLS, FIGURES, read
+from llavamed.evaluate.score import CONTROLS, read
+from llavamed.evaluate.tables import FIGURES
 from llavamed.storage import Json
 
 CHAT = "judgements"

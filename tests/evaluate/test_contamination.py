@@ -140,6 +140,19 @@ def test_it_stands_beside_every_score(trained, tmp_path):
     assert "1 were seen in training" in table(asked).caption
 
 
+def test_scores_name_the_model_that_answered(trained, tmp_path):
+    shutil.copytree(trained / "model", tmp_path / "model")
+    asked = evaluate(tmp_path / "model", trained / "data", tmp_path / "scores", controls="none", max_new_tokens=2)
+    again = score(tmp_path / "scores", trained / "data", tmp_path / "again", allow_missing=True)
+    assert asked["contamination"]["lineage"] == "known"
+    assert again["contamination"] == asked["contamination"]
+    assert score(tmp_path / "again", trained / "data", allow_missing=True)["contamination"] == asked["contamination"]
+    (tmp_path / "model").rename(tmp_path / "elsewhere")
+    assert score(tmp_path / "scores", trained / "data", allow_missing=True)["contamination"]["lineage"] == "known"
+    shutil.rmtree(tmp_path / "elsewhere")
+    assert score(tmp_path / "scores", trained / "data", allow_missing=True)["contamination"]["lineage"] == "unknown"
+
+
 def test_what_is_known_of_a_published_version_is_said(data):
     told = beside(None, questions_of(data / "vqa_rad"), "test", "en", data / "vqa_rad")
     assert told["published"]["text"] == "same"

@@ -70,7 +70,12 @@ def score(
     against: Annotated[Path | None, typer.Option(metavar="FILE", help="Another model's answers.")] = None,
     blank: Annotated[Path | None, typer.Option(metavar="FILE", help="The answers to blank pictures.")] = None,
     shuffled: Annotated[Path | None, typer.Option(metavar="FILE", help="The answers to other pictures.")] = None,
-    model: Annotated[Path | None, typer.Option(metavar="DIR", help="The model that answered, for its lineage.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The model that answered, for its lineage.", show_default="as PREDICTIONS tells"
+        ),
+    ] = None,
     split: Split = "test",
     language: Language = "en",
     allow_missing: Lenient = False,

@@ -86,6 +86,22 @@ def contamination(model: Path | None, questions: Sequence[Question]) -> Json:
     return found | {"sentence": _sentence(found)}
 
 
+def answered(scores: Path) -> Path | None:
+    """The model that gave the answers in `scores`, if that is an artifact which names it and the model lies beside."""
+    if not (scores / "manifest.json").is_file():
+        return None
+    manifest = artifact.read_manifest(scores)
+    while manifest["kind"] == "scores":  # they may be of scores
+        parents = [entry["manifest"] for entry in manifest["parents"]]
+        known = [p for p in parents if p["kind"] == "model"] or [p for p in parents if p["kind"] == "scores"]
+        if len(known) != 1:  # nobody is named, or several are
+            return None
+        manifest = known[0]
+    with suppress(InputError):  # a folder beside it is damaged
+        return next((folder for folder, _ in at_hand(scores, [manifest], kinds=("model",))), None)
+    return None
+
+
 def beside(model: Path | None, questions: Sequence[Question], split: str, language: str, source: Path) -> Json:
     """What stands beside every score: `{published, contamination, n_questions}`.
 

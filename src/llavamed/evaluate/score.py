@@ -20,7 +20,7 @@ from llavamed.errors import InputError
 from llavamed.evaluate import predictions
 from llavamed.evaluate.baselines import baselines, open_picture
 from llavamed.evaluate.benchmarks.read import records
-from llavamed.evaluate.contamination import beside
+from llavamed.evaluate.contamination import answered, beside
 from llavamed.evaluate.metrics import (
     CLOSED,
     OPEN,
@@ -101,8 +101,9 @@ def score(
 
     `references`: whatever `questions_of` reads. `against`, `blank`, `shuffled`: answers of another model, with a blank
     picture and with another question's picture, each compared in pairs. `model`: the one that gave the answers, to tell
-    what of the benchmark it was trained on. Figures: see `scores`; `n_questions`: of how
-    many; `problems`: {problem: n} of `file` and `references`; and what `described` tells.
+    what of the benchmark it was trained on; None: the one that the manifest of `file` names, if it lies beside.
+    Figures: see `scores`; `n_questions`: of how many; `problems`: {problem: n} of `file` and `references`; and what
+    `described` tells.
 
     Raises:
         InputError: a file cannot be read; answers and questions do not fit (see `predictions.PROBLEMS`) and not
@@ -135,7 +136,7 @@ def score(
     answers: Answers = {column(who, "answer"): [of.get(q.id) for q in kept] for who, of in said.items()}
     if folder is None:
         guesses, learnt = baselines(references, kept, language)
-        about = described(model, questions, references, split, language)
+        about = described(model or answered(file), questions, references, split, language)
         return {**scores(kept, answers | guesses), **about, "problems": counts, "baselines_from": learnt}
     settings = {"match": match, "split": split, "language": language, "allow_missing": allow_missing, "rules": RULES}
     hashes = {who: _hash_of_file(path) for who, path in given.items()} | {"questions": hash_of(questions)}
@@ -148,7 +149,7 @@ def score(
             if question.id not in asked or question.id not in said["model"]
         ]
         storage.write_json(job.out / "data/problems.json", listed)
-        about = described(model, questions, references, split, language)
+        about = described(model or answered(file), questions, references, split, language)
         publish(job, kept, answers, excluded, {**about, "problems": counts}, references, language)
     return read(folder)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -282,7 +283,12 @@ def test_the_command(corpus, tmp_path):
         call = ["instruct", "generate", str(corpus), "-o", str(tmp_path / "set"), "--teacher", server.url, "-n", "20"]
         dry = CliRunner().invoke(app, [*call, "--model", "m", "--price-in", "2", "--dry-run", "--quiet"])
         assert dry.exit_code == 0
-        assert dry.stdout.count("--- prompt ") == 3 * (2 + 8)
+        heads = [line for line in dry.stdout.splitlines() if line.startswith("--- prompt")]
+        shared = [f"--- prompts 1, 2, 3: {role} ---" for role in ("system", *4 * ["user", "assistant"])]
+        assert heads == [*shared, *(f"--- prompt {n}: user ---" for n in (1, 2, 3))]
+        assert re.search(r"\nestimate +requests 20, .*\nprice +about 0\.\d{4}$", dry.stdout.rstrip())
+        free = CliRunner().invoke(app, [*call, "--model", "m", "--dry-run", "--quiet"])
+        assert free.stdout.rstrip().endswith("not stated: --price-in, --price-out")
         ended = CliRunner().invoke(app, [*call, "--model", "m", "--inline-mentions", "--json", "--quiet"])
         assert json.loads(ended.stdout)["conversations"]["kept"] == 20
     assert isinstance(CliRunner().invoke(app, call).exception, InputError), "no --model"

@@ -1,5 +1,6 @@
 """`llavamed instruct`: figures to conversations."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +37,11 @@ Tpm = Annotated[float | None, typer.Option(min=1, help="Tokens a minute.", show_
 PriceIn = Annotated[float | None, typer.Option(min=0, help="Of a million tokens sent.", show_default=False)]
 PriceOut = Annotated[float | None, typer.Option(min=0, help="Of a million tokens received.", show_default=False)]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Ask about 32 figures, estimate the rest, show three prompts, stop.")
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Ask about up to 32 figures, which the server charges; show three prompts and an estimate of all; stop.",
+    ),
 ]
 
 
@@ -200,12 +205,24 @@ def _endpoint(
 
 
 def _show_asked(result: dict[str, Any], as_json: bool) -> None:
-    """The result of a step that asks a teacher; of a dry run the prompts before it."""
-    if not as_json:
-        for number, messages in enumerate(result.pop("prompts", []), 1):
-            for message in messages:
-                print(f"--- prompt {number}: {message['role']} ---\n{message['content']}\n")
+    """The result of a step that asks a teacher; of a dry run the prompts before it, and the price last."""
+    if not as_json and "prompts" in result:
+        _show_prompts(result.pop("prompts"))
+        price = result["estimate"].pop("price", None)
+        result["price"] = "not stated: --price-in, --price-out" if price is None else f"about {price:,.4f}"
     show(result, as_json)
+
+
+def _show_prompts(prompts: list[list[dict[str, str]]]) -> None:
+    """Each prompt whole; what several have before their last message, once."""
+    alike: dict[str, list[int]] = {}
+    for number, messages in enumerate(prompts, 1):
+        alike.setdefault(json.dumps(messages[:-1]), []).append(number)
+    for numbers in alike.values():
+        shared = f"prompt{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+        *begin, _ = prompts[numbers[0] - 1]
+        for name, message in [*((shared, m) for m in begin), *((f"prompt {n}", prompts[n - 1][-1]) for n in numbers)]:
+            print(f"--- {name}: {message['role']} ---\n{message['content']}\n")
 
 
 @contextmanager

@@ -90,6 +90,23 @@ def test_bf16_trains_and_keeps_the_stored_type(tiny, talk, tmp_path, aligned):
     assert checkpoint.load(tmp_path / "a")[0].dtype == checkpoint.load(tiny)[0].dtype
 
 
+WITHOUT_TORCH = """
+import sys
+from pathlib import Path
+sys.modules["torch"] = None
+from llavamed.train import loop
+model, data, folder, stage = sys.argv[1:]
+loop.train(Path(model), Path(data), Path(folder), loop.Stage.model_validate_json(stage))
+"""
+
+
+def test_it_says_what_it_loads_before_pytorch_is_there(tiny, talk, tmp_path):
+    arguments = [str(tiny), str(talk), str(tmp_path / "model"), ALIGN.model_dump_json()]
+    ended = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *arguments], capture_output=True, text=True)
+    assert ended.stderr.startswith(f"loading PyTorch and {tiny}\n"), ended.stderr
+    assert "import of torch halted" in ended.stderr
+
+
 KILLED = """
 import os, signal, sys, torch
 from pathlib import Path

@@ -10,6 +10,7 @@ from typing import Any
 from llavamed import artifact, storage
 from llavamed.artifact import Job
 from llavamed.cards import model_head
+from llavamed.console import console
 from llavamed.errors import InputError
 from llavamed.instruct.schema import EXCLUDED
 from llavamed.storage import Json
@@ -97,6 +98,8 @@ def _fit(
     job: Job, model: Path, data: Path, stage: Stage, device: str, board: Path | None, start: Json
 ) -> tuple[Json, Any, list[Json], Json]:
     """Whole trained weights by name (on the first rank), what was read, the log, and what the manifest tells."""
+    if parallel.first():
+        console.print(f"loading PyTorch and {model}", highlight=False, soft_wrap=True)
     import torch
 
     from llavamed.model import checkpoint

@@ -157,3 +157,11 @@ def test_it_is_printed(tiny, questions):
     assert max(map(len, said.stdout.splitlines())) <= 80
     found = json.loads(CliRunner().invoke(app, [*call, "--json"]).stdout)
     assert found["memory"]["total"] > found["memory"]["libraries"]
+    assert "under 1 s" in said.stdout
+
+
+def test_short_times_are_told_in_short_units():
+    from llavamed.cli.plan import _time
+
+    hours = (3.6e-8, 1 / 3600, 0.01, 0.5, 1, 1234.56)
+    assert [_time(each) for each in hours] == ["under 1 s", "1 s", "36 s", "30 min", "1.0 h", "1,234.6 h"]

@@ -43,13 +43,13 @@ def _tables(planned: dict[str, Any]) -> None:
     memory.columns[1].justify = "right"
     for part, count in planned["memory"].items():
         memory.add_row(part, f"{count / 2**20:,.0f}", MEANING.get(part, ""), style="bold" if part == "total" else "")
-    devices = Table("device", "GiB", "needed", "GiB on each", "hours", box=None, pad_edge=False)
+    devices = Table("device", "GiB", "needed", "GiB on each", "time", box=None, pad_edge=False)
     for column in devices.columns[1:]:
         column.justify = "right"
     for one in planned["devices"]:
         gib = f"{one['memory'] / 2**30:.0f}"
         count = "too small" if one["count"] is None else str(one["count"])
-        devices.add_row(one["device"], gib, count, f"{one['bytes'] / 2**30:.1f}", _hours(one["hours"]))
+        devices.add_row(one["device"], gib, count, f"{one['bytes'] / 2**30:.1f}", _time(one["hours"]))
     for table in (memory, devices):
         console.print()
         console.print(table)
@@ -61,5 +61,10 @@ def _tables(planned: dict[str, Any]) -> None:
     )
 
 
-def _hours(hours: float) -> str:
-    return f"{hours:,.1f}" if hours >= 0.1 else f"{hours:.2g}"
+def _time(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:,.1f} h"
+    seconds = hours * 3600
+    if seconds >= 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"

@@ -17,6 +17,7 @@ from chat_server import ChatServer
 from llavamed import artifact, storage
 from llavamed import endpoint as module
 from llavamed.cli import app
+from llavamed.console import console
 from llavamed.endpoint import KEY, Endpoint
 from llavamed.errors import InputError, Unfinished
 from llavamed.instruct.draw import Wanted
@@ -167,6 +168,30 @@ def test_a_dry_run_asks_about_a_sample_alone(corpus, tmp_path):
         asked = Counter(server.bodies())
         assert set(asked.values()) == {1}
         assert len(asked) >= 50
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_fewer_than_wanted_says_why(tmp_path, monkeypatch, capsys, dry_run):
+    monkeypatch.setattr(console, "quiet", False)
+    rows = figures("train", 0, 24)
+    for row in rows[12:]:
+        row["single_plot"] = False
+    corpus = write_corpus(tmp_path / "corpus", [("train", rows)])
+    with ChatServer(talk) as server:
+        write(server, corpus, tmp_path / "set", n=30, dry_run=dry_run)
+        assert (
+            "10 of the 30 wanted: the corpus has no more figures that may be asked about (compound 12, other_kind 2): "
+            "--compound may give more\n"
+        ) in capsys.readouterr().err
+        write(server, corpus, tmp_path / "ten", n=10, dry_run=dry_run)
+        assert "wanted" not in capsys.readouterr().err
+
+
+def test_answers_that_could_not_be_used_are_told_as_such(corpus, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(console, "quiet", False)
+    with ChatServer(lambda body: "no JSON") as server:
+        write(server, corpus, tmp_path / "set", n=5)
+    assert "0 of the 5 wanted: not every answer could be used (see excluded/): a larger -n" in capsys.readouterr().err
 
 
 def test_a_reply_that_is_no_conversation(corpus, tmp_path):

@@ -6,7 +6,7 @@ more figures, not with `force` is anything asked for again.
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from llavamed.request import Outcome, Request, outcome_of
 from llavamed.storage import Json
 
 SHOWN = 3  # prompts, of a dry run
+# Why a figure is not asked about -> what may give more.
+_MORE = {"compound": "--compound", "article_full": "a larger --per-article"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,17 @@ class Choice:
                 except Excluded:
                     continue
                 yield figure
+
+    def left(self) -> Counter[str]:
+        """How many figures are not asked about, by reason."""
+        reasons: Counter[str] = Counter()
+        for path in storage.tables(self.corpus):
+            for figure in read(path, COLUMNS):
+                try:
+                    self.drawn[path.name].check(figure, self.wanted)
+                except Excluded as error:
+                    reasons[error.reason] += 1
+        return reasons
 
 
 @dataclass(frozen=True)
@@ -110,6 +123,20 @@ def ask_teacher(
         artifact.abandon(job)  # what was answered is in the journal
         _forget_if_empty(job.folder)
         raise
+
+
+def say_if_fewer(wanted: Wanted, kept: int, excluded: Mapping[str, int]) -> None:
+    """Where there are fewer than were wanted, why, and what gives more. `excluded`: figures by reason."""
+    if wanted.n is None or kept >= wanted.n:
+        return
+    if excluded.get("not_drawn"):
+        why, more = "not every answer could be used (see excluded/)", ["a larger -n"]
+    else:
+        left = ", ".join(f"{reason} {n:,}" for reason, n in Counter(excluded).most_common())
+        why = "the corpus has no more figures that may be asked about" + (f" ({left})" if left else "")
+        more = [option for reason, option in _MORE.items() if excluded.get(reason)]
+    told = f": {' or '.join(more)} may give more" if more else ""
+    console.print(f"{kept:,} of the {wanted.n:,} wanted: {why}{told}", highlight=False, soft_wrap=True)
 
 
 def journal_of(folder: Path) -> Path:

@@ -19,7 +19,7 @@ from llavamed.corpus.jats import file_name
 from llavamed.corpus.schema import FIGURES, SPLITS, with_features
 from llavamed.endpoint import Endpoint
 from llavamed.errors import InputError
-from llavamed.instruct.asking import Asked, ask_teacher, journal_of
+from llavamed.instruct.asking import Asked, ask_teacher, journal_of, say_if_fewer
 from llavamed.instruct.clean import Victim
 from llavamed.instruct.draw import Wanted
 from llavamed.instruct.formats.chat_eval import question_record
@@ -144,6 +144,7 @@ def make_evaluation_set(
             )  # fmt: skip
             told = ask_teacher(job, endpoint, [made.conversation, made.description], prices, dry_run)
             if dry_run:
+                say_if_fewer(wanted, len(choice), choice.left())
                 return told
             before, missing = missing, len(choice) - made.whole(endpoint.model, journal_of(folder))
             if n is None or missing == before or len(choice) < n + before:
@@ -165,7 +166,7 @@ def make_evaluation_set(
         book.close()
     kinds = [kind for row in storage.read_rows(folder, columns=["types"]) for kind in row["types"]]
     asked = {kind: kinds.count(kind) for kind in (CONVERSATION, DESCRIPTION)}
-    return {"questions": asked} | told_of(job.manifest, folder, prices)
+    return {"questions": asked} | told_of(job.manifest, folder, prices, wanted)
 
 
 def write_questions(folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from llavamed import artifact, storage
 from llavamed.endpoint import Endpoint
 from llavamed.errors import InputError
-from llavamed.instruct.asking import Asked, Choice, ask_teacher, journal_of
+from llavamed.instruct.asking import Asked, Choice, ask_teacher, journal_of, say_if_fewer
 from llavamed.instruct.clean import Victim, clean_turns, rules_hash
 from llavamed.instruct.draw import Drawn, Wanted, draw_figures, read_against
 from llavamed.instruct.price import Prices
@@ -61,6 +61,7 @@ def generate(
         asked = Asked(choice, partial(prompt.request, max_tokens=max_tokens), problem, "conversations")
         told = ask_teacher(job, endpoint, [asked], prices, dry_run)
         if dry_run:
+            say_if_fewer(wanted, len(choice), choice.left())
             return told
         model = {"name": endpoint.model, "version": told["version"], "endpoint": endpoint.base,
                  "prompt_hash": prompt.hash, "not_taken": told["not_taken"]}  # fmt: skip
@@ -72,7 +73,7 @@ def generate(
             tokens=told["tokens"], estimate=told["estimate"],
         )  # fmt: skip
         book.close()
-    return told_of(job.manifest, folder, prices)
+    return told_of(job.manifest, folder, prices, wanted)
 
 
 def settings_of(endpoint: Endpoint, wanted: Wanted, max_tokens: int, mentions: bool) -> Json:
@@ -96,9 +97,10 @@ def choose(job: artifact.Job, corpus: Path, wanted: Wanted, against: Sequence[Pa
         raise
 
 
-def told_of(manifest: Json, folder: Path, prices: Prices) -> Json:
-    """What a command prints."""
-    tokens = manifest["tokens"]
+def told_of(manifest: Json, folder: Path, prices: Prices, wanted: Wanted) -> Json:
+    """What a command prints. Says where there are fewer than `wanted`."""
+    tokens, counts = manifest["tokens"], manifest["counts"]["conversations"]
+    say_if_fewer(wanted, counts["kept"], counts["excluded"])
     cost = prices.of((tokens["prompt"], tokens["completion"]))
     told = {"dropped_turns": manifest["counts"]["turns"]["excluded"], "tokens": tokens}
     told |= {"estimate": manifest["estimate"]} | ({} if cost is None else {"price": cost})

@@ -2,7 +2,8 @@
 
 import re
 from html.entities import html5
-from itertools import islice
+from itertools import accumulate, chain, islice, pairwise
+from typing import NamedTuple
 
 from lxml import etree
 
@@ -32,40 +33,14 @@ _KINDS = dict.fromkeys(_INLINE, "") | dict.fromkeys(BLOCKS, "block") | dict.from
 _KINDS |= {"break": "break", "sup": "sup", "math": "math", "tex-math": "tex", "xref": "xref"}
 
 
-class Run:
+Span = tuple[int, int, Element]  # begin, end, and what stands there
+
+
+class Run(NamedTuple):
     """Text with its white space made single, and where in it each citation stands that is not of the literature."""
 
-    def __init__(self) -> None:
-        self.spans: list[tuple[int, int, Element]] = []
-        self.raw: list[str] = []  # what was appended since the last span began or ended
-        self._done: list[str] = []
-        self._length = 0
-
-    @property
-    def last(self) -> str:
-        """The last character, "" at the beginning."""
-        return next((piece[-1] for pieces in (self.raw, self._done) for piece in reversed(pieces) if piece), "")
-
-    @property
-    def text(self) -> str:
-        """All of it."""
-        self.end()
-        return "".join(self._done)
-
-    def end(self) -> int:
-        """The length so far, with white space made single."""
-        raw = "".join(self.raw)
-        if raw:
-            self.raw.clear()
-            text = single(raw)
-            if raw[0].isspace() and self._done and self._done[-1][-1] != " ":
-                text = f" {text}"
-            if raw[-1].isspace() and text.strip():
-                text = f"{text} "
-            if text:
-                self._done.append(text)
-                self._length += len(text)
-        return self._length
+    text: str
+    spans: list[Span]
 
 
 def single(text: str) -> str:
@@ -88,21 +63,44 @@ def flat(element: Element | None, without: frozenset[str] = frozenset()) -> str:
         return ""
     if len(element) == 0:
         return single(element.text or "")
-    found = Run()
-    _fill(found, element, without, leave_blocks=False)
-    return found.text.strip()
+    raw: list[str] = []
+    _fill(raw, element, without, None)
+    return single("".join(raw))
 
 
 def run(block: Element) -> Run:
     """The text of a block without the blocks inside it, and the spans of its `<xref>`."""
-    found = Run()
-    _fill(found, block, frozenset(), leave_blocks=True)
-    return found
+    raw: list[str] = []
+    marks: list[Span] = []
+    _fill(raw, block, frozenset(), marks)
+    return _placed(raw, marks)
 
 
-def _fill(found: Run, top: Element, without: frozenset[str], leave_blocks: bool) -> None:
-    """Append the text below `top`. Recursion is safe: the parser refuses what is nested deeper than 256."""
-    raw = found.raw
+def _placed(raw: list[str], marks: list[Span]) -> Run:
+    """The text of pieces that were read, and the places in it of spans of pieces."""
+    whole = "".join(raw)
+    if whole.isprintable() and "  " not in whole:  # most are: no white space in it but single spaces
+        ends = [0, *accumulate(map(len, raw))]
+        lead = whole[:1] == " "
+        return Run(whole[lead:], [(max(0, ends[b] - lead), max(0, ends[e] - lead), mark) for b, e, mark in marks])
+    at, text = {0: 0}, ""
+    for begin, end in pairwise(sorted({0, len(raw), *chain.from_iterable(mark[:2] for mark in marks)})):
+        piece = "".join(raw[begin:end])
+        words = single(piece)
+        if piece[:1].isspace() and text and text[-1] != " ":
+            words = f" {words}"
+        if piece[-1:].isspace() and words.strip():
+            words = f"{words} "
+        text += words
+        at[end] = len(text)
+    return Run(text, [(at[begin], at[end], mark) for begin, end, mark in marks])
+
+
+def _fill(raw: list[str], top: Element, without: frozenset[str], marks: list[Span] | None) -> None:
+    """Append the text below `top`, and to `marks` which pieces of it cite; without marks, that of blocks too.
+
+    Recursion is safe: the parser refuses what is nested deeper than 256.
+    """
     if text := top.text:
         raw.append(text)
     for element in top:
@@ -110,23 +108,23 @@ def _fill(found: Run, top: Element, without: frozenset[str], leave_blocks: bool)
         kind = _KINDS.get(tag)
         if kind is None:
             kind = _kind(tag)
-        if kind == "xref" and (not leave_blocks or element.get("ref-type") == "bibr"):
+        if kind == "xref" and (marks is None or element.get("ref-type") == "bibr"):
             kind = ""
         if not kind and not without:  # most are: look no further
             if len(element):
-                _fill(found, element, without, leave_blocks)
+                _fill(raw, element, without, marks)
             elif text := element.text:
                 raw.append(text)
         elif kind == "silent" or tag in without:
             pass
-        elif kind == "xref":
-            begin = found.end()
-            _fill(found, element, without, leave_blocks)
-            found.spans.append((begin, found.end(), element))
+        elif kind == "xref" and marks is not None:
+            begin = len(raw)
+            _fill(raw, element, without, marks)
+            marks.append((begin, len(raw), element))
         elif kind == "block":
             raw.append(" ")
-            if not leave_blocks:
-                _fill(found, element, without, leave_blocks)
+            if marks is None:
+                _fill(raw, element, without, marks)
                 raw.append(" ")
         elif kind == "math":
             raw.append(readable(element))
@@ -136,8 +134,8 @@ def _fill(found: Run, top: Element, without: frozenset[str], leave_blocks: bool)
             raw.append(" ")
         elif kind == "entity":  # one that nobody knows
             raw.append(element.text or "")
-        elif not (kind == "sup" and _raise(element, found)):
-            _fill(found, element, without, leave_blocks)
+        elif not (kind == "sup" and _raise(element, raw)):
+            _fill(raw, element, without, marks)
         if text := element.tail:
             raw.append(text)
 
@@ -147,7 +145,7 @@ def _kind(tag: object) -> str:
     return _KINDS.get(tag.rpartition("}")[2], "") if isinstance(tag, str) else "entity"
 
 
-def _raise(element: Element, found: Run) -> bool:
+def _raise(element: Element, raw: list[str]) -> bool:
     """Write a superscript that plain text would make misread; False if it needs no care."""
     inside = ("".join(map(str, element.itertext())) if len(element) else element.text or "").strip()
     if not inside[-1:].isdigit():
@@ -155,10 +153,10 @@ def _raise(element: Element, found: Run) -> bool:
     if _NUMBERS.fullmatch(inside):
         cites = [*element.iter("xref"), *element.iterancestors("xref")]
         if any(xref.get("ref-type") == "bibr" for xref in cites):
-            found.raw.append(f"[{inside}]")
+            raw.append(f"[{inside}]")
             return True
-    if found.last.isdigit() and _DIGITS.fullmatch(inside):
-        found.raw.append(f"^{inside}")
+    if next(filter(None, reversed(raw)), "")[-1:].isdigit() and _DIGITS.fullmatch(inside):
+        raw.append(f"^{inside}")
         return True
     return False
 

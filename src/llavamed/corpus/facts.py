@@ -1,6 +1,7 @@
 """What an article states of itself: ids, dates, subjects, licence, notices."""
 
 import re
+from functools import lru_cache
 from itertools import chain
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ _XLINK = "{http://www.w3.org/1999/xlink}href"
 _PMCID = re.compile(r"(?:PMC)?(\d+)(?:\.\d+)?$", re.IGNORECASE)
 _DOI = re.compile(r"10\.\d{3,}\S*/\S+")
 _YEAR = re.compile(r"\b(?:1[6-9]|20)\d\d\b")
+_DAY = re.compile(r"\d+")
 _NOT_PUBLISHED = re.compile(
     r"pmc-release|submitted|received|accepted|created|rev-|retract|correct|update|preprint|embargo"
 )
@@ -24,7 +26,6 @@ _RETRACTED = re.compile(
     r"^\W*(?:retract(?:ed|ion)|withdrawn)\b"
     r"(?:\W*[:\])–—]|\s-\s|\s(?:article|paper|notice|note|statement)\b|\sof\W*[:\"“‘«])"
     r"|[(\[]\s*retract(?:ed|ion)\b[^()\[\]]{0,40}[)\]]\W*$",
-    re.IGNORECASE,
 )
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
@@ -76,13 +77,19 @@ def published(meta: Element) -> str | None:
     """The earliest date of publication, as precise as stated: "2019", "2019-03", "2019-03-07"."""
     dates = []
     for element in meta.iter("pub-date"):
-        if not _NOT_PUBLISHED.search(element.get("pub-type") or element.get("date-type") or ""):
+        if not _has(_NOT_PUBLISHED, (element.get("pub-type") or element.get("date-type") or "")[:100]):
             dates += _dates(element)
     # "2019" is the same date as "2019-03-07", less precise.
-    year, month, day = min(dates, key=lambda date: tuple(part or 99 for part in date), default=(0, 0, 0))
+    year, month, day = min(dates, key=lambda date: (date[0], date[1] or 99, date[2] or 99), default=(0, 0, 0))
     if not year:
         return None
     return f"{year}-{month:02}-{day:02}" if month and day else f"{year}-{month:02}" if month else f"{year}"
+
+
+@lru_cache(1000)
+def _has(pattern: re.Pattern[str], kind: str) -> bool:
+    """Whether a kind of date, article or notice is one of these; few kinds are stated anywhere."""
+    return pattern.search(kind) is not None
 
 
 def _dates(element: Element) -> list[tuple[int, int, int]]:
@@ -92,8 +99,8 @@ def _dates(element: Element) -> list[tuple[int, int, int]]:
     year, month, day = (*iso, "", "")[:3] if "year" not in parts and "string-date" not in parts else ("", "", "")
     years = _YEAR.findall(parts.get("year") or parts.get("string-date") or year)
     number = _month(parts.get("month", month))
-    digits = re.findall(r"\d+", parts.get("day", day)[:9])
-    date = int(digits[0]) if number and digits and 1 <= int(digits[0]) <= 31 else 0
+    digits = _DAY.search(parts.get("day", day)[:9]) if number else None
+    date = int(digits[0]) if digits and 1 <= int(digits[0]) <= 31 else 0
     return [(int(found), number, date) for found in years]
 
 
@@ -105,8 +112,9 @@ def _month(text: str) -> int:
 
 def subjects(meta: Element) -> list[str]:
     """The subject headings, groups within groups flattened, each once."""
-    headings = (flat(e) for e in meta.iterfind("article-categories//*") if e.tag in ("subject", "compound-subject"))
-    return list(dict.fromkeys(filter(None, headings)))
+    groups = meta.iterchildren("article-categories")
+    headings = chain.from_iterable(group.iter("subject", "compound-subject") for group in groups)
+    return list(dict.fromkeys(filter(None, map(flat, headings))))
 
 
 def notices(article: Element, meta: Element, ids: dict[str, str]) -> list[str]:
@@ -117,11 +125,11 @@ def notices(article: Element, meta: Element, ids: dict[str, str]) -> list[str]:
     """
     found = []
     kind = article.get("article-type", "")
-    if _NOTICE.search(kind):
+    if _has(_NOTICE, kind[:100]):
         found.append(f"{kind} {ids.get('doi') or ids.get('pmcid') or ids.get('pmid', '')}")
     for element in meta.iter("related-article"):
         kind = element.get("related-article-type", "")
-        if _NOTICE.search(kind):
+        if _has(_NOTICE, kind[:100]):
             link = href_of(element) or flat(element)[:200]
             found.append(f"{kind} {doi_in(link) or link}")
     return list(dict.fromkeys(" ".join(notice.split()) for notice in found))
@@ -129,7 +137,7 @@ def notices(article: Element, meta: Element, ids: dict[str, str]) -> list[str]:
 
 def is_retracted(title: str | None, kinds: list[str]) -> bool:
     """By the title, or by a kind of article or notice."""
-    return any("retract" in kind.lower() for kind in kinds) or _RETRACTED.search(title or "") is not None
+    return any("retract" in kind.lower() for kind in kinds) or _RETRACTED.search((title or "").lower()) is not None
 
 
 def hosts(meta: Element) -> list[str]:

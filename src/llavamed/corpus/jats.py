@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from lxml import etree
@@ -14,7 +14,7 @@ from llavamed.corpus import facts
 from llavamed.corpus.citations import plain_places
 from llavamed.corpus.entities import character
 from llavamed.corpus.facts import href_of, text_of
-from llavamed.corpus.mentions import index_of, mentions
+from llavamed.corpus.mentions import index_of, mentions, nearest
 from llavamed.corpus.problem import Problem
 from llavamed.corpus.text import child, flat
 
@@ -23,7 +23,8 @@ MAX_BYTES = 100_000_000
 MAX_TEXT = 20_000_000  # characters of an article's captions and mentions: more were made to fill the memory
 _ENTITY = re.compile(rb"&([A-Za-z][A-Za-z0-9.]{1,31});")
 _MARK = b"<cut-out/>"
-_NO_FIGURES = (b"bibr", b"fn", b"table-fn", b"aff", b"corresp", b"author-notes")
+_NO_FIGURES = [b'ref-type="%b"' % kind for kind in (b"bibr", b"fn", b"table-fn", b"aff", b"corresp", b"author-notes")]
+_FIGURE = re.compile(rb"F(?:ig|IG)")
 _KEPT = (b"amp", b"lt", b"gt", b"quot", b"apos")
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
 _NO_FIGURE = frozenset(["fig"])
@@ -31,7 +32,8 @@ _OTHER = frozenset(["fig", "caption", "disp-formula", "inline-formula", "supplem
 # Of the same picture: lossless first, what cannot be read as pixels last.
 _SUFFIXES = {"tif": 0, "tiff": 0, "png": 1, "jpg": 2, "jpeg": 2, "gif": 4, "svg": 5, "eps": 5, "pdf": 5}
 _OTHER_SUFFIX = 3
-_THUMBNAIL = re.compile(r"thumb|_small\b|\.sml$", re.IGNORECASE)
+_NO_NAME = re.compile(r"[^\w.()+-]")
+_THUMBNAIL = re.compile(r"thumb|_small\b|\.sml$")
 
 
 @dataclass(frozen=True)
@@ -157,12 +159,13 @@ def _lightened(data: bytes, encoding: str | None) -> tuple[Element, _Found, byte
         cuts += _cuts(data, b"<table", b"</table>", end, len(data))
     if not cuts:
         return None
-    pieces, end = [], 0
+    pieces: list[bytes | memoryview] = []
+    view, end = memoryview(data), 0
     for begin, close in sorted(cuts):
-        pieces += [data[end:begin], _MARK]
+        pieces += [view[end:begin], _MARK]
         end = close
     try:
-        root, found, data = _read(b"".join([*pieces, data[end:]]), encoding)
+        root, found, data = _read(b"".join([*pieces, view[end:]]), encoding)
     except Problem:
         return None
     return (root, found, data) if found.marks == len(cuts) else None
@@ -186,12 +189,16 @@ def _cuts(data: bytes, opening: bytes, closing: bytes, first: int, last: int) ->
 
 
 def _speaks_of_figures(data: bytes, begin: int, end: int) -> bool:
-    """Whether a figure may stand or be cited there; a word in a list of references cites none."""
-    words = (b"<fig",) if data.startswith(b"<ref", begin) else (b"fig", b"Fig", b"FIG")
-    if any(data.rfind(word, begin, end) >= 0 for word in words):
+    """Whether a figure may stand or be cited there; a word does so in a table, but not among references or authors."""
+    is_table = data.startswith(b"<table", begin)
+    if data.rfind(b"fig" if is_table else b"<fig", begin, end) >= 0 or (is_table and _FIGURE.search(data, begin, end)):
         return True
     xrefs = data.count(b"<xref", begin, end)
-    return xrefs > 0 and xrefs != sum(data.count(b'ref-type="%b"' % kind, begin, end) for kind in _NO_FIGURES)
+    for kind in _NO_FIGURES:
+        if not xrefs:
+            break
+        xrefs -= data.count(kind, begin, end)
+    return xrefs != 0
 
 
 def _tree(data: bytes, encoding: str | None) -> Element:
@@ -286,7 +293,8 @@ def _figures(
         if child(element, "permissions") is not None:  # a copyright of its own: the article's licence may not hold
             code, url = facts.licence(element)
             own = ("other" if code == "none-stated" else code), url
-        label, caption = _said(element, index.labels[position], groups)
+        around = index.around[position]
+        label, caption = _said(element, index.labels[position], nearest(around, "fig-group"), groups)
         size += len(label) + len(caption) + sum(map(len, cited[position]))
         if size > MAX_TEXT:
             raise Problem("too_much_text", f"captions and mentions of over {MAX_TEXT:,} characters in one article")
@@ -300,7 +308,7 @@ def _figures(
                 graphics=_graphics(element),
                 licence=own[0],
                 licence_url=own[1],
-                sub_article=_sub_article(element),
+                sub_article=_sub_article(nearest(around, "sub-article", "response")),
             )
         )
     return figures
@@ -308,7 +316,7 @@ def _figures(
 
 def file_name(text: str) -> str:
     """`text` with what may not stand in a file's name replaced by `_`."""
-    return re.sub(r"[^\w.()+-]", "_", text).lstrip(".")
+    return _NO_NAME.sub("_", text).lstrip(".")
 
 
 class _Names:
@@ -329,28 +337,29 @@ class _Names:
         return unique
 
 
-def _said(figure: Element, label: str, groups: dict[Element, tuple[str, str]]) -> tuple[str, str]:
+def _said(
+    figure: Element, label: str, group: Element | None, groups: dict[Element, tuple[str, str]]
+) -> tuple[str, str]:
     """(label, caption), those of its group first. `groups`: what is known of them already."""
-    caption = " ".join(filter(None, map(_flat, figure.iterchildren("caption"))))
-    if not caption:  # old articles put the paragraphs straight into the figure
-        caption = " ".join(filter(None, (_flat(element) for element in figure if element.tag in ("title", "p"))))
-    group = next(figure.iterancestors("fig-group"), None)
+    # Old articles put the paragraphs straight into the figure.
+    caption = _joined(figure.iterchildren("caption")) or _joined(figure.iterchildren("title", "p"))
     if group is None:
         return label, caption
     if group not in groups:
-        groups[group] = flat(child(group, "label")), " ".join(filter(None, map(_flat, group.iterchildren("caption"))))
+        groups[group] = flat(child(group, "label")), _joined(group.iterchildren("caption"))
     return label or groups[group][0], f"{groups[group][1]} {caption}".strip()
 
 
-def _flat(element: Element) -> str:
-    return flat(element, _NO_FIGURE) if next(element.iter("fig"), None) is not None else flat(element)
+def _joined(elements: Iterator[Element]) -> str:
+    """Their text, without that of figures in them."""
+    return " ".join(filter(None, (flat(element, _NO_FIGURE) for element in elements)))
 
 
 def _graphics(figure: Element) -> list[list[str]]:
     """The images a figure shows, and the files of each; a film only where it has no image."""
     images: dict[object, list[tuple[int, str]]] = {}  # rank and address by what holds the renditions together
     thumbnails = []
-    for element in chain(figure.iter("graphic"), figure.iter("media")):
+    for element in sorted(figure.iter("graphic", "media"), key=attrgetter("tag")):  # graphics first
         href = href_of(element)
         parent = element.getparent()
         if not href or (parent is not figure and not _is_shown(element, figure)) or (element.tag == "media" and images):
@@ -359,13 +368,13 @@ def _graphics(figure: Element) -> list[list[str]]:
         stem, _, suffix = href.rpartition(".")
         rank = _SUFFIXES.get(suffix.lower(), _OTHER_SUFFIX) + (10 if "print" in use else 0)
         together = parent if parent is not None and parent.tag == "alternatives" else stem or href
-        small = _THUMBNAIL.search(use) is not None
+        small = _THUMBNAIL.search(use.lower()) is not None
         if small and together is not parent:
             thumbnails.append(href)
         else:
             rank += 100 if small else 0
             images.setdefault(together, []).append((rank, href))
-    found = [[href for _, href in sorted(files, key=lambda file: file[0])] for files in images.values()]
+    found = [[href for _, href in sorted(files, key=itemgetter(0))] for files in images.values()]
     for href in thumbnails:
         found[-1:] = [[*(found[-1] if found else []), href]]
     return found
@@ -381,6 +390,5 @@ def _is_shown(element: Element, figure: Element) -> bool:
     return False
 
 
-def _sub_article(figure: Element) -> str | None:
-    part = next(figure.iterancestors("sub-article", "response"), None)
+def _sub_article(part: Element | None) -> str | None:
     return None if part is None else part.get("article-type") or part.get("response-type") or part.tag

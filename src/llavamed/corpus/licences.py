@@ -6,6 +6,7 @@ these); none-stated.
 """
 
 import re
+from functools import lru_cache
 
 _LONGEST = 20_000  # characters that are looked at
 _URL = re.compile(
@@ -51,7 +52,11 @@ def allows(policy: str, code: str) -> bool:
 
 def code_of(url: str | None, statement: str, kind: str = "") -> str:
     """The code of a licence, from its address, its sentence, or the word in `license-type`; the first that tells."""
-    url, statement, kind = (" ".join(text.split())[:_LONGEST] for text in (url or "", statement, kind))
+    return _code(*(" ".join(text.split())[:_LONGEST] for text in (url or "", statement, kind)))
+
+
+@lru_cache(200)  # many articles state it in the same words
+def _code(url: str, statement: str, kind: str) -> str:
     statement = _WAIVER.sub("", statement)
     for text in (url, statement, kind):
         match = _URL.search(text)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, islice
+from operator import itemgetter
 
 from lxml import etree
 
@@ -20,6 +21,7 @@ MAX_CITATIONS = 20_000  # of a paragraph
 MAX_SENTENCE = 5_000  # characters
 
 _SOURCES = ("xref", "range", "text")  # best first
+_PARTS = ("sub-article", "response")
 _ENDS = BLOCKS | SILENT
 # The blocks that hold text themselves, not only other blocks.
 _TEXTUAL = ("code", "entry", "license-p", "p", "preformat", "subtitle", "td", "term", "th", "title", "verse-line")
@@ -32,6 +34,7 @@ class Index:
     """The figures of an article by what may name them; a figure is its position among them."""
 
     figures: dict[Element, int]
+    around: list[list[Element]]  # the figures, groups of figures, and sub-articles that each stands in, innermost first
     labels: list[str]
     ids: dict[str, list[int]]
     places: list[Place]
@@ -61,13 +64,12 @@ def mentions(article: Element, index: Index, xrefs: list[Element], everywhere: b
         cited = list(islice(citations, MAX_MENTIONS + 1))
         if not cited:
             continue
-        spans = sentence_spans(text, until=max(last for _, last, _, _ in cited))
-        begins = [begin for begin, _ in spans]
+        spans = sentence_spans(text, until=max(map(itemgetter(1), cited)))
         said: dict[tuple[int, int], str] = {}
         for first, last, figure, source in cited:
-            span = spans[bisect_right(begins, first) - 1]
+            span = spans[bisect_right(spans, (first, len(text))) - 1]
             if last >= span[1]:  # no sentence ends within a citation, as in "Fig. 9. B"
-                span = span[0], spans[bisect_right(begins, last) - 1][1]
+                span = span[0], spans[bisect_right(spans, (last, len(text))) - 1][1]
             if span[1] - span[0] > MAX_SENTENCE:
                 span = _cut(text, span, first)
             words = said.get(span) or said.setdefault(span, text[span[0] : span[1]].strip())
@@ -89,8 +91,12 @@ def _says_figure(block: Element) -> bool:
 def index_of(figures: list[Element], xrefs: list[Element]) -> Index:
     """What may name each of `figures`, the `<fig>` of an article in order."""
     positions = {figure: position for position, figure in enumerate(figures)}
+    around = [list(figure.iterancestors("fig", "fig-group", *_PARTS)) for figure in figures]
     labels = [flat(child(figure, "label")) for figure in figures]
-    places = [_place(figure, position, labels[position]) for figure, position in positions.items()]
+    places = [
+        _place(figure, position, label, nearest(outer, *_PARTS))
+        for position, (figure, label, outer) in enumerate(zip(figures, labels, around, strict=True))
+    ]
     at: dict[Place, list[int]] = {}
     stated: dict[Place, list[int]] = {}
     for position, (place, is_stated) in enumerate(places):
@@ -99,10 +105,15 @@ def index_of(figures: list[Element], xrefs: list[Element]) -> Index:
             stated.setdefault(place, []).append(position)
     if not stated and all(_ends_with(figure.get("id"), position + 1) for figure, position in positions.items()):
         stated = at
-    return Index(positions, labels, _ids(positions, xrefs), [place for place, _ in places], at, stated)
+    return Index(positions, around, labels, _ids(positions, around, xrefs), [place for place, _ in places], at, stated)
 
 
-def _ids(figures: dict[Element, int], xrefs: list[Element]) -> dict[str, list[int]]:
+def nearest(elements: list[Element], *tags: str) -> Element | None:
+    """The first of `elements` with such a tag."""
+    return next((element for element in elements if element.tag in tags), None) if elements else None
+
+
+def _ids(figures: dict[Element, int], around: list[list[Element]], xrefs: list[Element]) -> dict[str, list[int]]:
     """XML id -> the figures it stands for: a figure's own id, that of its group, of a figure or any element in it."""
     ids: dict[str, list[int]] = {}
 
@@ -113,22 +124,22 @@ def _ids(figures: dict[Element, int], xrefs: list[Element]) -> dict[str, list[in
     for figure, position in figures.items():
         name = figure.get("id")
         add(name, position)
-        for around in figure.iterancestors("fig", "fig-group"):
-            if around in figures:
-                add(name, figures[around])
-            else:
-                add(around.get("id"), position)
+        for outer in around[position]:
+            if outer in figures:
+                add(name, figures[outer])
+            elif outer.tag == "fig-group":
+                add(outer.get("id"), position)
     cited = set()
     for xref in xrefs:
         rid = xref.get("rid")
         if rid not in ids and rid and xref.get("ref-type") in ("fig", None):
             cited.update(rid.split())
     cited -= ids.keys()
-    outermost = (figure for figure in figures if next(figure.iterancestors("fig"), None) is None)
+    outermost = (figure for figure, position in figures.items() if nearest(around[position], "fig") is None)
     for element in chain.from_iterable(figure.iter() for figure in outermost) if cited else ():
         if element.get("id") in cited:
-            for around in element.iterancestors("fig"):
-                add(element.get("id"), figures[around])
+            for outer in element.iterancestors("fig"):
+                add(element.get("id"), figures[outer])
     return ids
 
 
@@ -154,7 +165,7 @@ def _tagged(marked: Run, text: str, index: Index) -> Iterator[tuple[int, int, in
         if cited and text:
             # One without text of its own belongs to what came before; one that begins with a space, to what follows.
             offset = min(begin + (text[begin : begin + 1] == " " and begin < end), len(text) - 1)
-            for figure in dict.fromkeys(cited):
+            for figure in cited if len(cited) == 1 else dict.fromkeys(cited):
                 yield offset, max(offset, end - 1), figure, "xref"
             tagged.append((begin, end, cited))
     for found in ranges(text, tagged) if tagged else ():
@@ -171,7 +182,7 @@ def _plain(marked: Run, text: str, index: Index, block: Element) -> Iterator[tup
     cited = list(plain(text, marked.spans))
     if not cited or block.tag == "label" or next(block.iterancestors("ref", "ref-list"), None) is not None:
         return
-    part = _part(block)
+    part = next(block.iterancestors(*_PARTS), None)
     around = {index.figures.get(e) for e in (block, *block.iterancestors("fig"))}
     for found in cited:
         figures = index.stated.get((part, found.series, found.number), ())
@@ -191,18 +202,13 @@ def _ends_with(name: str | None, number: int) -> bool:
     return match is not None and int(match[2]) == number
 
 
-def _part(element: Element) -> Element | None:
-    """The sub-article in which it stands."""
-    return next(element.iterancestors("sub-article", "response"), None)
-
-
-def _place(figure: Element, position: int, label: str) -> tuple[Place, bool]:
+def _place(figure: Element, position: int, label: str, part: Element | None) -> tuple[Place, bool]:
     """Its place, and whether it is stated: by its label or a caption that begins with it; else it is its position."""
     if not label:
         stated = _STATED.match(flat(child(figure, "caption"))[:40])
         label = stated[0] if stated else ""
     series, number = _numbered(label[:200])
-    return (_part(figure), series, position + 1 if number is None else number), number is not None
+    return (part, series, position + 1 if number is None else number), number is not None
 
 
 @lru_cache(1000)

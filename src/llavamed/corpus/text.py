@@ -45,8 +45,9 @@ class Run(NamedTuple):
 
 def single(text: str) -> str:
     """`text` with its white space made single and none around it."""
-    # No white space but the space itself is printable: most texts need not be taken apart.
-    return text.strip() if text.isprintable() and "  " not in text else " ".join(text.split())
+    # Most texts need not be taken apart: of ASCII, XML has no other white space than these; of all, none is printable.
+    odd = "\n" in text or "\t" in text or "\r" in text if text.isascii() else not text.isprintable()
+    return " ".join(text.split()) if odd or "  " in text else text.strip()
 
 
 def child(element: Element, *path: str) -> Element | None:
@@ -79,10 +80,11 @@ def run(block: Element) -> Run:
 def _placed(raw: list[str], marks: list[Span]) -> Run:
     """The text of pieces that were read, and the places in it of spans of pieces."""
     whole = "".join(raw)
-    if whole.isprintable() and "  " not in whole:  # most are: no white space in it but single spaces
-        ends = [0, *accumulate(map(len, raw))]
-        lead = whole[:1] == " "
-        return Run(whole[lead:], [(max(0, ends[b] - lead), max(0, ends[e] - lead), mark) for b, e, mark in marks])
+    begun = whole.lstrip()
+    text = f"{single(begun)} " if begun[-1:].isspace() else single(begun)
+    if len(text) == len(begun):  # most: no white space in it but single ones
+        ends = list(accumulate(map(len, raw), initial=len(begun) - len(whole)))
+        return Run(text, [(max(0, ends[b]), max(0, ends[e]), mark) for b, e, mark in marks])
     at, text = {0: 0}, ""
     for begin, end in pairwise(sorted({0, len(raw), *chain.from_iterable(mark[:2] for mark in marks)})):
         piece = "".join(raw[begin:end])
@@ -108,19 +110,20 @@ def _fill(raw: list[str], top: Element, without: frozenset[str], marks: list[Spa
         kind = _KINDS.get(tag)
         if kind is None:
             kind = _kind(tag)
-        if kind == "xref" and (marks is None or element.get("ref-type") == "bibr"):
+        cites = -1
+        if kind == "xref":
             kind = ""
-        if not kind and not without:  # most are: look no further
+            if marks is not None and element.get("ref-type") != "bibr":
+                cites = len(raw)
+        if not kind and tag not in without:  # most are: look no further
             if len(element):
                 _fill(raw, element, without, marks)
             elif text := element.text:
                 raw.append(text)
+            if cites >= 0 and marks is not None:
+                marks.append((cites, len(raw), element))
         elif kind == "silent" or tag in without:
             pass
-        elif kind == "xref" and marks is not None:
-            begin = len(raw)
-            _fill(raw, element, without, marks)
-            marks.append((begin, len(raw), element))
         elif kind == "block":
             raw.append(" ")
             if marks is None:
@@ -151,11 +154,13 @@ def _raise(element: Element, raw: list[str]) -> bool:
     if not inside[-1:].isdigit():
         return False
     if _NUMBERS.fullmatch(inside):
-        cites = [*element.iter("xref"), *element.iterancestors("xref")]
+        inner = element.iter("xref") if len(element) else ()
+        cites = chain(inner, element.iterancestors("xref"))
         if any(xref.get("ref-type") == "bibr" for xref in cites):
             raw.append(f"[{inside}]")
             return True
-    if next(filter(None, reversed(raw)), "")[-1:].isdigit() and _DIGITS.fullmatch(inside):
+    before = raw[-1] if raw and raw[-1] else next(filter(None, reversed(raw)), "")
+    if before[-1:].isdigit() and _DIGITS.fullmatch(inside):
         raw.append(f"^{inside}")
         return True
     return False
@@ -193,10 +198,11 @@ _STARTERS = _words(
     "moreover furthermore although after before when while since if also another each here thus therefore note then "
     "he she his her patients results one two no such some most other"
 )
-_END = re.compile(
-    r"([.!?…。！？])([)\]\"'”’»]*+(?:[\s,–-]*+\[\d[\d,\s–-]*+\])*)"
+_AFTER = (
+    r"([)\]\"'”’»]*+(?:[\s,–-]*+\[\d[\d,\s–-]*+\])*)"
     r"(?:\s+(?=[(\[\"'“‘«]*+[^\W_a-zß-öø-ÿа-я])|(?<=[。！？])(?=[^\W_]))"
 )
+_END, _STOP = re.compile(rf"[.!?…。！？]{_AFTER}"), re.compile(rf"\.{_AFTER}")
 _WORD = re.compile(r"[^\s(\[\"'“‘–—/]+$")
 _NEXT_LETTER = re.compile(r"[^\W\d_]\.")  # as in "z. B."
 _LONGEST_WORD = 40  # longer ones are no abbreviations
@@ -210,16 +216,17 @@ def sentence_spans(text: str, until: int | None = None) -> list[tuple[int, int]]
     `until`: the sentences after the one at this offset are not wanted.
     """
     spans: list[tuple[int, int]] = []
-    begin = 0
-    for match in _END.finditer(text):
-        if until is not None and begin > until:
+    begin, until = 0, len(text) if until is None else until
+    others = "?" in text or "!" in text or "…" in text or "。" in text or "！" in text or "？" in text
+    for match in (_END if others else _STOP).finditer(text):  # to look for one letter takes half the time
+        if begin > until:
             return spans
-        mark, closing = match.groups()
-        plain = mark == "." and (not closing or closing.strip()[:1] in ("", "["))  # "et al. [12] The", not "(et al.)"
-        if plain and not _ends(text, begin, match.start(), match.end()):
-            continue
-        spans.append((begin, match.end()))
-        begin = match.end()
+        stop, after = match.span()
+        closing = match[1]
+        plain = text[stop] == "." and (not closing or closing.strip()[:1] in ("", "["))  # not "(et al.)"
+        if not plain or _ends(text, begin, stop, after):
+            spans.append((begin, after))
+            begin = after
     if begin < len(text):
         spans.append((begin, len(text)))
     return spans
@@ -233,7 +240,8 @@ def sentences(text: str) -> list[str]:
 
 def _ends(text: str, begin: int, stop: int, after: int) -> bool:
     """Whether the full stop at `stop`, with the next word at `after`, ends the sentence begun at `begin`."""
-    word = text[max(begin, text.rfind(" ", begin, stop) + 1, stop - _LONGEST_WORD) : stop]
+    first = max(begin, stop - _LONGEST_WORD)
+    word = text[text.rfind(" ", first, stop) + 1 or first : stop]
     is_word = word.isalpha() and len(word) > 1 and word.lower() not in _SHORTENED
     if is_word or word.endswith((")", "]")):  # most are: look no further
         return True

@@ -28,6 +28,10 @@ LATE = 60.0  # seconds after which a rank hangs
 
 def start(ranks, work, *args):
     """`ranks` processes at `work(*args)`, as torchrun would start them."""
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("CUDA does not go with forks: run with CUDA_VISIBLE_DEVICES= (empty)")
     fork = multiprocessing.get_context("fork")  # torch is read already
     with socket.create_server(("localhost", 0)) as free:
         port = free.getsockname()[1]
@@ -61,8 +65,8 @@ def _rank(rank, ranks, port, work, args):
         raise SystemExit(2) from None
 
 
-def train(model, data, folder, stage=STAGE):
-    loop.train(model, data, folder, stage)
+def train(model, data, folder, stage=STAGE, device="auto"):
+    loop.train(model, data, folder, stage, device=device)
 
 
 def losses(folder):
@@ -204,3 +208,10 @@ def test_a_loss_that_is_no_number_ends_both(tiny, talk, tmp_path, capfd):
     assert end(start(2, train, tiny, talk, tmp_path / "a", wild)) == [1, 1]
     said = capfd.readouterr().err
     assert len(re.findall(r"Failed: step \d: the (?:loss|norm of the gradient) is (?:nan|inf), of", said)) == 1, said
+
+
+def test_ranks_on_cpus_ask_for_no_gpu(tiny, talk, tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert end(start(2, train, tiny, talk, tmp_path / "a", STAGE, "cpu")) == [0, 0]

@@ -80,8 +80,11 @@ def killed(step, arguments):
 
 @pytest.mark.parametrize("step", range(1, 6))
 def test_killed_after_any_step_it_ends_with_the_same_bytes(step, tiny, questions, undisturbed, tmp_path):
+    import torch
+
     arguments = (tiny, questions, tmp_path / "a", STAGE)
-    process = multiprocessing.get_context("fork").Process(target=killed, args=(step, arguments))
+    how = "spawn" if torch.cuda.is_available() else "fork"  # CUDA does not outlive a fork
+    process = multiprocessing.get_context(how).Process(target=killed, args=(step, arguments))
     process.start()
     process.join(100)
     assert process.exitcode == -signal.SIGKILL

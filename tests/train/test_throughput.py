@@ -45,4 +45,4 @@ def test_the_path_of_a_large_model(bench):
     result = seven.main(["--small", "--steps", "4", "--batch-size", "4", "--batches", "2"])
     assert result["layers"] == 2
     assert all(rate > 0 for rate in result["tokens_a_second"].values())
-    assert result["mfu"] == {"ours": None, "Trainer": None}
+    assert not any(result["mfu"].values())  # two layers of nothing; None on a CPU

@@ -145,7 +145,7 @@ def train(
     from llavamed.train.loop import train
     from llavamed.train.parallel import first, joined, together
 
-    with joined():
+    with joined(device):
         settings = together(lambda: read_recipe(recipe).stage(stage))
         result = train(model, data, output, settings, force=force, device=device, board=tensorboard)
     if first():

@@ -62,7 +62,9 @@ def _attend(module: Any, query: Any, key: Any, value: Any, _mask: Any, scaling: 
     if isinstance(layout, list):
         out = _attend_blocks(query, key, value, scaling, layout)
     else:
-        out = _flex()(query, key, value, block_mask=layout, scale=scaling, enable_gqa=module.num_key_value_groups > 1)
+        # Of under 128 tokens it would take its kernel for decoding, which fails where heads share keys.
+        how = {"enable_gqa": module.num_key_value_groups > 1, "kernel_options": {"FORCE_USE_FLEX_ATTENTION": True}}
+        out = _flex()(query, key, value, block_mask=layout, scale=scaling, **how)
     return out.transpose(1, 2).contiguous(), None
 
 

@@ -47,7 +47,7 @@ def train(
             conversation can be used; no such device; or what `artifact.start` refuses.
         Failed: the loss or the gradient is no longer finite.
     """
-    with parallel.joined():
+    with parallel.joined(device):
         parallel.together(lambda: watch.check_board(board))
         manifest = _in_folder(model, data, folder, stage, force, device, board)
     done = manifest["training"]

@@ -41,8 +41,8 @@ def first() -> bool:
 
 
 @contextmanager
-def joined() -> Iterator[None]:
-    """Within it the ranks can exchange values and shards: gloo between CPUs, NCCL between GPUs.
+def joined(device: str) -> Iterator[None]:
+    """Within it the ranks can exchange values and shards: gloo between CPUs, NCCL between GPUs. `device`: as of `pick`.
 
     Raises:
         InputError: this node has fewer GPUs than processes.
@@ -57,7 +57,8 @@ def joined() -> Iterator[None]:
         yield
         return
     console.quiet |= not first()
-    gpus, local = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", rank()))
+    gpus = 0 if device == "cpu" else torch.cuda.device_count()
+    local = int(os.environ.get("LOCAL_RANK", rank()))
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
     if gpus:
         together(lambda: _own_gpu(local, gpus))
